@@ -1,0 +1,118 @@
+"""A dataset's card: what a dataset holds, where it comes from, and how its answers read.
+
+The converters write it as ``data/<name>/card.json``; everything that judges a model reads its
+question, labels, answers and their synonyms from there and from nowhere else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from vitalfactory.errors import VitalFactoryError
+from vitalfactory.files import read_json
+
+SPLITS = ("train", "val", "test")
+Kind = Literal["classify", "multilabel", "diagnosis", "qa"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(_Strict):
+    """Counts and the hash of one split's file."""
+
+    rows: int
+    groups: int
+    labels: dict[str, int]
+    sha256: str
+
+
+class Source(_Strict):
+    """Where the records come from."""
+
+    name: str
+    version: str
+    licence: str
+    synthetic: bool
+
+
+class Card(_Strict):
+    """Everything a reader of the dataset must know.
+
+    Attributes
+    ----------
+    name, task, kind, language, representation : str
+        The dataset's name, its task, the kind of its answers, and how its rows are told.
+    question : list of str
+        The wordings of the question; each row uses one of them.
+    labels : list of str
+        The closed vocabulary.
+    positive : str or None
+        The label whose probability AUC and F1 are about, where there is one.
+    answers : dict of str to str
+        The exact output string of each label.
+    synonyms : dict of str to list of str
+        Other wordings of each label that a parser accepts.
+    splits : dict of str to Split
+    excluded : dict of str to int
+        Source rows that became no dataset row: reason and count.
+    source : Source
+    model_written : str or None
+        The model that wrote part of the rows, where one did.
+    command : str
+    seed : int
+    versions : dict of str to str
+    """
+
+    name: str
+    task: str
+    kind: Kind
+    question: list[str]
+    labels: list[str]
+    positive: str | None
+    answers: dict[str, str]
+    synonyms: dict[str, list[str]]
+    language: str
+    representation: str
+    splits: dict[str, Split]
+    excluded: dict[str, int]
+    source: Source
+    model_written: str | None
+    command: str
+    seed: int
+    versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _vocabulary_is_closed(self) -> Card:
+        if self.positive is not None and self.positive not in self.labels:
+            raise ValueError(f"positive label {self.positive!r} is not one of {self.labels}")
+        for field, names in (("answers", self.answers), ("synonyms", self.synonyms)):
+            if unknown := set(names) - set(self.labels):
+                raise ValueError(f"{field} names labels that are not in the vocabulary: {sorted(unknown)}")
+        return self
+
+
+def read_card(path: Path) -> Card:
+    """Read and validate a card.
+
+    Parameters
+    ----------
+    path : Path
+        The ``card.json``, or the folder that holds it.
+
+    Raises
+    ------
+    VitalFactoryError
+        The file is missing, is not JSON or does not fit the schema.
+    """
+    file = path / "card.json" if path.is_dir() else path
+    try:
+        return Card.model_validate(read_json(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "card"
+        raise VitalFactoryError(f"{file}: {where}: {first['msg']}") from None

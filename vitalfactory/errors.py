@@ -1,0 +1,55 @@
+"""One-line errors for people, and the exit code that goes with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+EXIT_ERROR = 2
+
+
+class VitalFactoryError(Exception):
+    """What was wrong, where, what was expected and what to do, in one line."""
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
+    """Run a script's ``main`` and turn its errors into one line on standard error.
+
+    Parameters
+    ----------
+    main : callable
+        Takes the arguments after the program's name.
+    argv : sequence of str, optional
+        Those arguments; ``sys.argv[1:]`` by default. ``--debug`` among them lets the traceback through.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 after an error that a person can mend, 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        main(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (VitalFactoryError, OSError) as error:
+        if "--debug" in arguments:
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        raise SystemExit(EXIT_ERROR) from None
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+def closest(word: str, known: Sequence[str]) -> str:
+    """Return ``, did you mean 'x'?`` where a known word is close to ``word``, else an empty string."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""

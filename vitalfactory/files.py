@@ -1,0 +1,159 @@
+"""JSON and JSON Lines on disk: atomic writes, appends that survive a kill, locks and hashes."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vitalfactory.errors import VitalFactoryError
+
+
+def dumps(value: Any) -> str:
+    """Encode one JSON value on one line, letters of every script kept as they are."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Read a JSON Lines file row by row.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8 text, one JSON object a line; blank lines are skipped.
+
+    Yields
+    ------
+    dict
+
+    Raises
+    ------
+    VitalFactoryError
+        The file is missing, or a line is not a JSON object.
+    """
+    if not path.is_file():
+        raise VitalFactoryError(f"{path}: no such file")
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _row(line, f"{path}:{number}")
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise VitalFactoryError(f"{where}: not valid JSON ({error.msg})") from None
+    if not isinstance(row, dict):
+        raise VitalFactoryError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    return row
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 file at once: the old file stays until the new one is complete on disk.
+
+    Parameters
+    ----------
+    path : Path
+        Where to write; its folder is made when missing.
+    text : str
+        The whole content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value, indented, in one step."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON value.
+
+    Raises
+    ------
+    VitalFactoryError
+        The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise VitalFactoryError(f"{path}: no such file") from None
+    except json.JSONDecodeError as error:
+        raise VitalFactoryError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON Lines file in one step."""
+    write_text(path, "".join(dumps(row) + "\n" for row in rows))
+
+
+def recover_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read what an interrupted append left, and cut off a half-written last line.
+
+    Parameters
+    ----------
+    path : Path
+        May be missing.
+
+    Returns
+    -------
+    list of dict
+        The complete rows.
+    """
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    lines = whole.decode("utf-8").splitlines()
+    return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on a file; it is freed when the process ends, however it ends.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file, made when missing and left in place.
+    wait : bool
+        Wait for the present holder, or fail at once.
+
+    Raises
+    ------
+    VitalFactoryError
+        ``wait`` is false and another process holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise VitalFactoryError(f"{path}: another run holds this lock; wait for it to end") from None
+        yield
+
+
+def sha256(path: Path) -> str:
+    """Hash a file's content, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
