@@ -12,6 +12,23 @@ class VitalFactoryError(Exception):
     """What was wrong, where, what was expected and what to do, in one line."""
 
 
+class UnusableRecord(Exception):
+    """A record that cannot become a row; ``reason`` names the exclusion it is counted under.
+
+    Parameters
+    ----------
+    reason : str
+        A short phrase shared by all records with the same fault.
+    detail : str
+        What was found in this record.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
     """Run a script's ``main`` and turn its errors into one line on standard error.
 

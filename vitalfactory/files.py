@@ -14,6 +14,9 @@ from typing import Any
 
 from vitalfactory.errors import VitalFactoryError
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository: where ``dataset_info.json``, ``data/``, ``train_configs/`` and ``checkpoints/`` are by default."""
+
 
 def dumps(value: Any) -> str:
     """Encode one JSON value on one line, letters of every script kept as they are."""

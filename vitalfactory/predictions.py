@@ -8,13 +8,20 @@ dataset's card.
 
 from __future__ import annotations
 
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import dumps, read_jsonl
+from vitalfactory.files import dumps, lock, read_json, read_jsonl, recover_jsonl, write_json, write_text
+
+PACKAGES = ("vitalfactory", "llamafactory", "torch", "transformers", "peft", "scikit-learn")
 
 Answered = Literal["predictions", "generations"]
 
@@ -85,3 +92,95 @@ def validate(row: dict[str, Any], where: str) -> Prediction:
     except ValidationError as error:
         first = error.errors()[0]
         raise VitalFactoryError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def open_run(run: Path, manifest: dict[str, Any], decoding: dict[str, Any], card: Path) -> None:
+    """Start a run's folder, or go on with one of the same model and dataset.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder; its name is the run's.
+    manifest : dict
+        What the answers depend on: ``model``, ``method``, ``recipe``, ``adapter``, ``dataset``,
+        ``dataset_dir``, ``dataset_sha256`` and ``synthetic``.
+    decoding : dict
+        How answers were had: ``predictions`` or ``generations`` to its settings.
+    card : Path
+        The dataset's ``card.json``, copied into the run.
+
+    Raises
+    ------
+    VitalFactoryError
+        The folder holds another run.
+    """
+    path = run / "run.json"
+    with lock(run / ".lock"):
+        old = read_json(path) if path.exists() else {}
+        changed = [key for key, value in manifest.items() if old and old.get(key) != value]
+        if changed:
+            raise VitalFactoryError(f"{run}: holds a run with another {', '.join(changed)}; choose another --out")
+        for answered, settings in decoding.items():
+            if old.get("decoding", {}).get(answered, settings) != settings:
+                raise VitalFactoryError(f"{run}: its {answered} were made with other settings; choose another --out")
+        written = {
+            "run": run.name,
+            **manifest,
+            "decoding": {**old.get("decoding", {}), **decoding},
+            "versions": {name: version(name) for name in PACKAGES},
+            "hardware": hardware(),
+            "date": datetime.now(UTC).date().isoformat(),
+        }
+        write_json(path, written)
+        write_text(run / "card.json", card.read_text(encoding="utf-8"))
+
+
+def hardware() -> str:
+    """Name the processor and its cores, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def answer_rows(
+    run: Path,
+    split: str,
+    answered: Answered,
+    rows: Sequence[dict[str, Any]],
+    answer: Callable[[Sequence[dict[str, Any]]], Iterator[Prediction]],
+) -> Path:
+    """Answer the rows that a run has not answered yet, each kept as soon as it is there.
+
+    Parameters
+    ----------
+    run : Path
+        A folder that :func:`open_run` has started.
+    split : str
+    answered : {'predictions', 'generations'}
+    rows : sequence of dict
+        The split's rows.
+    answer : callable
+        Takes the rows still to do and yields their predictions in any order.
+
+    Returns
+    -------
+    Path
+        The file, in the order of the rows.
+
+    Raises
+    ------
+    VitalFactoryError
+        Another process is at work on the same file.
+    """
+    path = predictions_file(run, split, answered)
+    with lock(path.with_name(f".{path.name}.lock"), wait=False):
+        done = {row["id"]: validate(row, str(path)) for row in recover_jsonl(path)}
+        todo = [row for row in rows if row["id"] not in done]
+        with path.open("a", encoding="utf-8") as stream:
+            for prediction in answer(todo):
+                done[prediction.id] = prediction
+                stream.write(prediction.line())
+                stream.flush()
+        write_text(path, "".join(done[row["id"]].line() for row in rows))
+    return path

@@ -18,6 +18,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from vitalfactory.errors import UnusableRecord
+from vitalfactory.signals.ecg import Recording
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -27,14 +30,6 @@ MAX_ABS_MV = 50.0
 BAND_HZ = (0.5, 40.0)
 IRREGULAR_CHANGE = 0.10
 """A beat-to-beat change above this share of the median RR interval counts as irregular."""
-
-
-class UnusableRecord(ValueError):
-    """A record that no rhythm can be read from; ``reason`` names the exclusion it is counted under."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -72,15 +67,12 @@ def _band_pass(fs: float) -> Floats:
     return np.asarray(butter(2, (BAND_HZ[0], high), "bandpass", fs=fs, output="sos"))
 
 
-def find_beats(signal: Floats, fs: float) -> Beats:
+def find_beats(recording: Recording) -> Beats:
     """Find the R peaks of a record after checking its length, range and polarity.
 
     Parameters
     ----------
-    signal : ndarray, shape (n,)
-        One lead in millivolts.
-    fs : float
-        Sampling rate in hertz.
+    recording : Recording
 
     Returns
     -------
@@ -94,6 +86,7 @@ def find_beats(signal: Floats, fs: float) -> Beats:
     from scipy.signal import sosfiltfilt
     from sleepecg import detect_heartbeats
 
+    signal, fs = recording.signal, recording.fs
     if len(signal) < MIN_SECONDS * fs:
         raise UnusableRecord("too short")
     if not np.isfinite(signal).all():

@@ -1,0 +1,1 @@
+"""What every converter shares: examples, splits, balance, writing, registering and checking a dataset."""

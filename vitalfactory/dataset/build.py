@@ -1,0 +1,420 @@
+"""From a source's entries to a checked, registered dataset, in constant memory.
+
+Records are read by worker processes and written in the order of their ids, so that the number of
+workers changes nothing in the files. Everything goes to ``data/.<name>.partial`` first; only when
+LLaMA-Factory's own template and parser have accepted every row does that folder take the place of
+the old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import shutil
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from vitalfactory.card import SPLITS, Card, Source, Split
+from vitalfactory.dataset import balance, check, registry, split
+from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content_of, digest
+from vitalfactory.dataset.options import Options
+from vitalfactory.dataset.readme import readme
+from vitalfactory.errors import UnusableRecord, VitalFactoryError
+from vitalfactory.files import dumps, lock, write_json, write_text
+
+CHUNK = 32
+"""Entries that one worker takes at a time."""
+
+Make = Callable[[Entry], Iterable[Example]]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a converter adds to its options: where the records are from and how they are told.
+
+    Attributes
+    ----------
+    task : Task
+    source : Source
+    representation : str
+    make : callable
+        Reads an entry and returns its examples; raises :class:`UnusableRecord`. Must be picklable.
+    arguments : sequence of str
+        The converter's own flags, for the card's command.
+    packages : sequence of str
+        Packages whose versions decide the rows.
+    """
+
+    task: Task
+    source: Source
+    representation: str
+    make: Make
+    arguments: Sequence[str]
+    packages: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a conversion did; ``as_json`` is what ``--json`` prints."""
+
+    dataset: str
+    folder: Path
+    splits: Mapping[str, Split]
+    excluded: Mapping[str, int]
+    tokens: check.Tokens
+    seconds: float
+    records_per_second: float
+    peak_rss_mb: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Lay the summary out as the object that ``--json`` prints."""
+        return {
+            "dataset": self.dataset,
+            "splits": {name: part.model_dump() for name, part in self.splits.items()},
+            "excluded": dict(self.excluded),
+            "seconds": round(self.seconds, 3),
+            "records_per_second": round(self.records_per_second, 1),
+            "peak_rss_mb": round(self.peak_rss_mb, 1),
+            "tokens": self.tokens.as_json(),
+        }
+
+
+@dataclass
+class _SplitFile:
+    """One split's file while it is written, and its counts."""
+
+    stream: TextIO
+    hash: Any = field(default_factory=hashlib.sha256)
+    groups: set[str] = field(default_factory=set)
+    labels: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+
+    def write(self, line: str, group: str, label: str | None) -> None:
+        self.stream.write(line)
+        self.hash.update(line.encode("utf-8"))
+        self.groups.add(group)
+        self.rows += 1
+        if label is not None:
+            self.labels[label] += 1
+
+    def counts(self) -> Split:
+        labels = dict(sorted(self.labels.items()))
+        return Split(rows=self.rows, groups=len(self.groups), labels=labels, sha256=self.hash.hexdigest())
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An example as its worker sends it back: already encoded."""
+
+    id: str
+    group: str
+    label: str | None
+    line: str
+    content: int
+    preview: str | None
+
+
+def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[Excluded], options: Options) -> Summary:
+    """Read, split, balance, write, check and register a dataset.
+
+    Parameters
+    ----------
+    conversion : Conversion
+    entries : sequence of Entry
+        One for each usable record of the source, in any order.
+    excluded : sequence of Excluded
+        Source rows that the converter has dropped already.
+    options : Options
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    VitalFactoryError
+        No row is left, more than ``max_bad`` records cannot be used, a row does not fit the recipe's
+        cutoff, or another conversion of the same name is running. The old dataset stays as it was.
+    """
+    start = time.perf_counter()
+    data = options.root / "data"
+    final, partial = data / options.name, data / f".{options.name}.partial"
+    with lock(data / f".{options.name}.lock", wait=False):
+        _recover(final)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            writer = _Writer(partial, options)
+            chosen = writer.assign(entries, excluded)
+            writer.write(_read(chosen, conversion.make, options.workers, writer.splits), len(chosen))
+            counts = writer.finish()
+            memory = _peak_rss_mb()
+            _write_card(partial, conversion, options, counts, writer.excluded)
+            check_start = time.perf_counter()
+            entry = registry.entries(options.name, writer.columns)
+            tokens = check.check_rows(partial, entry, options)
+            check_seconds = time.perf_counter() - check_start
+            _replace(final, partial)
+            registry.register(options.root, entry)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    seconds = time.perf_counter() - start - check_seconds
+    rate = (len(entries) + len(excluded)) / seconds
+    return Summary(options.name, final, counts, writer.excluded, tokens, seconds, rate, memory)
+
+
+def _read(entries: Sequence[Entry], make: Make, workers: int, splits: Mapping[str, str]) -> Iterator[_Row | Excluded]:
+    """Read entries in chunks and hand the rows on in the entries' order."""
+    chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
+    tasks = [(chunk, make, [splits[entry.group] == "test" for entry in chunk]) for chunk in chunks]
+    if workers == 1 or len(chunks) < 2:
+        for task in tasks:
+            yield from _read_chunk(*task)
+        return
+    with ProcessPoolExecutor(min(workers, len(chunks)), initializer=_one_thread) as pool:
+        waiting: deque[Future[list[_Row | Excluded]]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(_read_chunk, *task))
+                if len(waiting) > 4 * workers:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        except BrokenProcessPool:
+            raise VitalFactoryError("a worker process died, perhaps for want of memory; try --workers 1") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    # Each worker is one of several: threads of its own would only fight over the cores.
+    import signal
+
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threadpool_limits(1)
+
+
+def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool]) -> list[_Row | Excluded]:
+    rows: list[_Row | Excluded] = []
+    for entry, preview in zip(entries, previews, strict=True):
+        try:
+            rows.extend(_encode(example, preview) for example in make(entry))
+        except UnusableRecord as error:
+            rows.append(Excluded(entry.id, error.reason, error.detail))
+    return rows
+
+
+def _encode(example: Example, preview: bool) -> _Row:
+    drawn = dumps({"id": example.id, **example.preview}) + "\n" if preview and example.preview else None
+    row = example.row()
+    content = digest(content_of(row))
+    return _Row(example.id, example.group, example.label, dumps(row) + "\n", content, drawn)
+
+
+class _Writer:
+    """Writes the splits of one dataset and counts what was left out."""
+
+    def __init__(self, folder: Path, options: Options) -> None:
+        self.folder = folder
+        self.options = options
+        self.excluded: Counter[str] = Counter()
+        self.splits: dict[str, str] = {}
+        self.columns: dict[str, Any] = {}
+        self._train: dict[str, str] = {}
+        self._bad = 0
+        self._content: dict[int, str] = {}
+        self._files = {name: _SplitFile(self._open(f"{name}.jsonl")) for name in SPLITS}
+        self._list = self._open("excluded.jsonl")
+        self._previews = self._open("previews.jsonl")
+
+    def _open(self, name: str) -> TextIO:
+        return (self.folder / name).open("w", encoding="utf-8", newline="\n")
+
+    def assign(self, entries: Sequence[Entry], excluded: Sequence[Excluded]) -> list[Entry]:
+        """Drop repeated ids, those over the limit and those in no fold; give every group its split."""
+        for item in excluded:
+            self.exclude(item)
+        options = self.options
+        unique: dict[str, Entry] = {}
+        for entry in entries:
+            if entry.id in unique:
+                self.exclude(Excluded(entry.id, "duplicate record"))
+            unique.setdefault(entry.id, entry)
+        kept = self._limit(list(unique.values()))
+        if options.folds is None:
+            self.splits = split.by_group(kept, split.parse_shares(options.split), options.seed)
+        else:
+            self._assign_folds(kept, options.folds, {item.id for item in excluded} | set(unique))
+        for entry in kept:
+            if entry.group not in self.splits:
+                self.exclude(Excluded(entry.id, "in no fold file"))
+        return sorted((entry for entry in kept if entry.group in self.splits), key=lambda entry: entry.id)
+
+    def _assign_folds(self, kept: Sequence[Entry], folder: Path, known: set[str]) -> None:
+        options = self.options
+        assert options.val_fold is not None and options.test_fold is not None
+        folds = split.read_folds(folder)
+        groups = {entry.group for entry in kept}
+        self.splits = split.by_folds(kept, folds, options.val_fold, options.test_fold)
+        for name in sorted(set(folds) - known - groups):
+            self.exclude(Excluded(name, "in a fold file but not in the source"))
+
+    def _limit(self, entries: list[Entry]) -> list[Entry]:
+        if self.options.limit is None:
+            return entries
+        drawn = sorted(entries, key=lambda entry: (digest("limit", self.options.seed, entry.id), entry.id))
+        for entry in drawn[self.options.limit :]:
+            self.exclude(Excluded(entry.id, "over --limit"))
+        return drawn[: self.options.limit]
+
+    def exclude(self, item: Excluded) -> None:
+        self.excluded[item.reason] += 1
+        self._list.write(dumps({"id": item.id, "reason": item.reason, "detail": item.detail}) + "\n")
+
+    def write(self, rows: Iterable[_Row | Excluded], total: int) -> None:
+        from tqdm import tqdm
+
+        for row in tqdm(rows, desc=f"reading {self.options.name}", total=total, unit="row", disable=None):
+            if isinstance(row, Excluded):
+                self._count_bad(row)
+            else:
+                self._write_row(row)
+
+    def _count_bad(self, item: Excluded) -> None:
+        self.exclude(item)
+        self._bad += 1
+        limit = self.options.max_bad
+        if limit is not None and self._bad > limit:
+            raise VitalFactoryError(
+                f"more than --max-bad {limit} records cannot be used; the last one, {item.id}: {item.reason}"
+            )
+
+    def _write_row(self, row: _Row) -> None:
+        name = self.splits[row.group]
+        if self._content.setdefault(row.content, name) != name:
+            self.exclude(Excluded(row.id, "same content as a row of another split"))
+            return
+        if name == "train" and row.label is not None:
+            self._train[row.id] = row.label
+        self._files[name].write(row.line, row.group, row.label)
+        if row.preview:
+            self._previews.write(row.preview)
+        if not self.columns:
+            import json
+
+            self.columns = json.loads(row.line)
+
+    def finish(self) -> dict[str, Split]:
+        """Balance train, close the files and return the counts."""
+        options = self.options
+        if not self.columns:
+            reasons = ", ".join(f"{reason} ({count})" for reason, count in self.excluded.most_common(5))
+            raise VitalFactoryError(f"{options.name}: no row is left; excluded: {reasons or 'nothing was found'}")
+        if options.balance != "none" and self._train:
+            self._balance()
+        for file in (self._list, self._previews, *(part.stream for part in self._files.values())):
+            file.close()
+        return {name: part.counts() for name, part in self._files.items()}
+
+    def _balance(self) -> None:
+        options = self.options
+        plan = balance.plan(
+            self._train, options.balance, options.balance_alpha, options.weight_method, options.seed
+        )
+        self._files["train"].stream.close()
+        source = self.folder / "train.jsonl"
+        unbalanced = source.rename(self.folder / ".train.unbalanced")
+        self._files["train"] = balanced = _SplitFile(self._open("train.jsonl"))
+        with unbalanced.open(encoding="utf-8") as lines:
+            for line in lines:
+                self._repeat(line, plan, balanced)
+        unbalanced.unlink()
+
+    def _repeat(self, line: str, plan: Mapping[str, int], balanced: _SplitFile) -> None:
+        import json
+
+        row = json.loads(line)
+        count = plan[row["id"]]
+        if not count:
+            self.exclude(Excluded(row["id"], "left out by --balance"))
+        for copy in range(count):
+            named = row if copy == 0 else {**row, "id": f"{row['id']}+{copy}"}
+            balanced.write(dumps(named) + "\n", row["group"], row["label"])
+
+
+def _write_card(
+    folder: Path, conversion: Conversion, options: Options, counts: Mapping[str, Split], excluded: Mapping[str, int]
+) -> None:
+    from importlib.metadata import version
+
+    task, language = conversion.task, options.language
+    command = ["python", f"converters/{task.name}.py", *conversion.arguments, *options.flags()]
+    card = Card(
+        name=options.name,
+        task=task.name,
+        kind=task.kind,
+        question=list(task.questions[language][: options.wordings]),
+        labels=list(task.labels),
+        positive=task.positive,
+        answers=dict(task.answers[language]),
+        synonyms={label: list(words) for label, words in task.synonyms[language].items()},
+        language=language,
+        representation=conversion.representation,
+        splits=dict(counts),
+        excluded=dict(sorted(excluded.items())),
+        source=conversion.source,
+        model_written=None,
+        command=" ".join(command),
+        seed=options.seed,
+        versions={name: version(name) for name in ("vitalfactory", "llamafactory", *conversion.packages)},
+    )
+    write_json(folder / "card.json", card.model_dump())
+    write_text(folder / "README.md", readme(card))
+
+
+def _recover(final: Path) -> None:
+    """Bring back a dataset whose replacement was cut off between its two renames."""
+    old = final.with_name(f".{final.name}.old")
+    if old.exists() and not final.exists():
+        old.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _replace(final: Path, partial: Path) -> None:
+    old = final.with_name(f".{final.name}.old")
+    if final.exists():
+        final.rename(old)
+    partial.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _peak_rss_mb() -> float:
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def print_summary(summary: Summary, *, as_json: bool) -> None:
+    """Print the table that ends every conversion, or the same as one JSON object."""
+    if as_json:
+        print(dumps(summary.as_json()))
+        return
+    print(f"\n{summary.dataset}: {summary.folder}")
+    for name, part in summary.splits.items():
+        labels = ", ".join(f"{label} {count}" for label, count in part.labels.items())
+        print(f"  {name:<6}{part.rows:>8} rows {part.groups:>7} groups   {labels}")
+    for reason, count in sorted(summary.excluded.items()):
+        print(f"  excluded {count:>4}: {reason}")
+    print(f"  {summary.tokens.describe()}")
+    rate = f"{summary.records_per_second:.0f} records/s, {summary.peak_rss_mb:.0f} MB in the largest process"
+    print(f"  {summary.seconds:.1f} s, {rate}")

@@ -1,0 +1,125 @@
+"""What a converter hands over: a task, the entries of a source, and the examples made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vitalfactory.card import Kind
+from vitalfactory.files import dumps
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question with a closed set of answers, in every language that the pack speaks.
+
+    Attributes
+    ----------
+    name : str
+        The task's name in every room: ``ecg``, ``eeg``, ``clinical``, ``medqa`` or ``cxr``.
+    kind : str
+        The kind of its answers.
+    labels : sequence of str
+        The closed vocabulary.
+    positive : str or None
+        The label that AUC and F1 are about.
+    questions : mapping of str to sequence of str
+        Language to the wordings of the question.
+    answers : mapping of str to mapping of str to str
+        Language to the output string of each label.
+    synonyms : mapping of str to mapping of str to sequence of str
+        Language to the other wordings of each label that a parser accepts.
+    """
+
+    name: str
+    kind: Kind
+    labels: Sequence[str]
+    positive: str | None
+    questions: Mapping[str, Sequence[str]]
+    answers: Mapping[str, Mapping[str, str]]
+    synonyms: Mapping[str, Mapping[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record of a source before it is read: light enough to hold all of them.
+
+    Attributes
+    ----------
+    id : str
+        Unique and stable.
+    group : str
+        The patient, or the record where no patient is published.
+    label : str or None
+        What splits are stratified by.
+    record : object
+        What the converter reads the record with; must be picklable.
+    """
+
+    id: str
+    group: str
+    label: str | None
+    record: Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a dataset.
+
+    Attributes
+    ----------
+    id, group : str
+    label : str or None
+    columns : mapping of str to object
+        ``instruction``, ``input`` and ``output``; or ``messages`` and ``images``.
+    features : mapping of str to float, optional
+        What a classical baseline learns from.
+    preview : mapping of str to object, optional
+        What a report draws of a test row: ``fs`` in hertz, ``unit``, ``scale`` and ``trace``, a list
+        of whole numbers that times ``scale`` are in ``unit``.
+    """
+
+    id: str
+    group: str
+    label: str | None
+    columns: Mapping[str, Any]
+    features: Mapping[str, float] = field(default_factory=dict)
+    preview: Mapping[str, Any] | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Lay the example out as a row of a dataset file; features keep six significant digits."""
+        row: dict[str, Any] = {"id": self.id, "group": self.group, **self.columns}
+        if self.label is not None:
+            row["label"] = self.label
+        if self.features:
+            row["features"] = {name: float(f"{value:.6g}") for name, value in self.features.items()}
+        return row
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A source row that became no dataset row."""
+
+    id: str
+    reason: str
+    detail: str = ""
+
+
+def digest(*parts: object) -> int:
+    """Hash the parts to 64 bits: the same on every machine and in every process."""
+    text = "\x1f".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "big")
+
+
+def pick(wordings: Sequence[str], row_id: str) -> str:
+    """Choose one wording by a hash of the row's id."""
+    return wordings[digest("wording", row_id) % len(wordings)]
+
+
+def content_of(row: Mapping[str, Any]) -> str:
+    """Return what a row tells the model, without the wording of its question."""
+    if "messages" in row:
+        return dumps([message["content"] for message in row["messages"] if message["role"] != "assistant"])
+    return str(row["input"] or row["instruction"])

@@ -1,0 +1,132 @@
+"""The command line that every converter shares."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitalfactory.dataset.balance import Balance, WeightMethod
+from vitalfactory.errors import VitalFactoryError
+from vitalfactory.files import ROOT
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a dataset is made, apart from what its source needs.
+
+    Attributes
+    ----------
+    name : str
+        The dataset's name; its folder is ``<root>/data/<name>``.
+    recipe : Path
+        The recipe whose template, tokenizer and cutoff every row must fit.
+    language : str
+        ``en`` or ``zh``.
+    wordings : int or None
+        How many wordings of the question are used; all by default.
+    folds : Path or None
+        A folder of fold files, with ``val_fold`` and ``test_fold``; without it ``split`` is used.
+    val_fold, test_fold : int or None
+    split : str
+        Shares of train, validation and test in per cent.
+    seed : int
+    balance : str
+        How training rows are repeated: ``none``, ``blend`` or ``weighted``.
+    balance_alpha : float
+        For ``blend``: 1 keeps the labels' own shares, 0 makes them equal.
+    weight_method : str
+        For ``weighted``: ``inverse``, ``sqrt`` or ``log``.
+    limit : int or None
+        Take this many records, drawn by the seed.
+    max_bad : int or None
+        Stop when more records than this cannot be used.
+    workers : int
+        Processes that read records.
+    root : Path
+        LLaMA-Factory's ``dataset_dir``.
+    """
+
+    name: str
+    recipe: Path
+    language: str = "en"
+    wordings: int | None = None
+    folds: Path | None = None
+    val_fold: int | None = None
+    test_fold: int | None = None
+    split: str = "80/10/10"
+    seed: int = 2026
+    balance: Balance = "none"
+    balance_alpha: float = 0.5
+    weight_method: WeightMethod = "inverse"
+    limit: int | None = None
+    max_bad: int | None = None
+    workers: int = os.cpu_count() or 1
+    root: Path = ROOT
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("_", "").replace("-", "").isalnum() or not self.name.isascii():
+            raise VitalFactoryError(f"--name {self.name!r}: use ASCII letters, digits, '-' and '_' only")
+        if self.folds is not None and (self.val_fold is None or self.test_fold is None):
+            raise VitalFactoryError("--folds needs --val-fold K and --test-fold K")
+        if self.folds is None and (self.val_fold is not None or self.test_fold is not None):
+            raise VitalFactoryError("--val-fold and --test-fold need --folds DIR")
+        if not 0 <= self.balance_alpha <= 1:
+            raise VitalFactoryError(f"--balance-alpha {self.balance_alpha}: expected a number between 0 and 1")
+        for flag, value in (("--workers", self.workers), ("--limit", self.limit), ("--wordings", self.wordings)):
+            if value is not None and value < 1:
+                raise VitalFactoryError(f"{flag} {value}: expected at least 1")
+
+    def flags(self) -> list[str]:
+        """List the flags that decide the dataset's content, for its card."""
+        split = ["--split", self.split]
+        if self.folds is not None:
+            split = ["--folds", str(self.folds), "--val-fold", str(self.val_fold), "--test-fold", str(self.test_fold)]
+        balance = {
+            "none": [],
+            "blend": ["--balance", "blend", "--balance-alpha", str(self.balance_alpha)],
+            "weighted": ["--balance", "weighted", "--weight-method", self.weight_method],
+        }[self.balance]
+        numbers = (("--wordings", self.wordings), ("--limit", self.limit), ("--max-bad", self.max_bad))
+        given = [part for flag, value in numbers if value is not None for part in (flag, str(value))]
+        name = ["--language", self.language, "--name", self.name]
+        return [*name, *split, "--seed", str(self.seed), *balance, *given]
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str) -> None:
+    """Add the shared flags to a converter's parser.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    name : str
+        The task's name, by default the dataset's.
+    recipe : str
+        The task's first recipe, a file in ``train_configs/``.
+    """
+    add = parser.add_argument
+    add("--name", default=name, help="the dataset's name (default: %(default)s)")
+    add("--language", choices=("en", "zh"), default="en", help="language of question and answer (default: en)")
+    add("--wordings", type=int, metavar="N", help="use the first N wordings of the question (default: all)")
+    add("--folds", type=Path, metavar="DIR", help="folder of cv0.csv, cv1.csv, ...: records or groups of each fold")
+    add("--val-fold", type=int, metavar="K", help="the fold to validate on")
+    add("--test-fold", type=int, metavar="K", help="the fold to test on")
+    add("--split", default="80/10/10", help="train/val/test in per cent, by group (default: 80/10/10)")
+    add("--seed", type=int, default=2026, help="decides every draw (default: 2026)")
+    add("--balance", choices=("none", "blend", "weighted"), default="none", help="repeat rare labels in train")
+    add("--balance-alpha", type=float, default=0.5, metavar="A", help="blend: share kept of the labels' own mix")
+    add("--weight-method", choices=("inverse", "sqrt", "log"), default="inverse", help="weighted: a row's weight")
+    add("--limit", type=int, metavar="N", help="take N records, drawn by the seed")
+    add("--max-bad", type=int, metavar="N", help="stop when more than N records cannot be used (default: never)")
+    add("--recipe", type=Path, default=ROOT / "train_configs" / recipe, help=f"(default: train_configs/{recipe})")
+    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
+    add("--root", type=Path, default=ROOT, help="folder of data/ and dataset_info.json (default: the repository)")
+    add("--json", action="store_true", help="print the summary as one JSON object on the last line")
+    add("--debug", action="store_true", help="show the traceback of an error")
+
+
+def shared(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Collect the shared flags of a parsed command line, by the names of the fields of :class:`Options`."""
+    return {name: getattr(arguments, name) for name in Options.__dataclass_fields__}

@@ -1,0 +1,60 @@
+"""A dataset's README: the card told to people, under the head that the Hugging Face hub reads."""
+
+from __future__ import annotations
+
+import yaml
+
+from vitalfactory.card import Card
+
+
+def readme(card: Card) -> str:
+    """Write the README of a dataset folder.
+
+    Parameters
+    ----------
+    card : Card
+
+    Returns
+    -------
+    str
+        Markdown with a YAML head.
+    """
+    return f"---\n{_head(card)}---\n\n{_body(card)}"
+
+
+def _head(card: Card) -> str:
+    files = [{"split": name, "path": f"{name}.jsonl"} for name in card.splits]
+    head = {
+        "license": "other",
+        "license_name": card.source.licence,
+        "language": [card.language],
+        "pretty_name": card.name,
+        "tags": ["medical", card.task, *(["synthetic"] if card.source.synthetic else [])],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    return yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+
+
+def _body(card: Card) -> str:
+    origin = f"{card.source.name}, version {card.source.version}, licence {card.source.licence}."
+    synthetic = " **The records are synthetic: no figure from them says anything about patients.**"
+    excluded = "".join(f"- {reason}: {count}\n" for reason, count in card.excluded.items()) or "- nothing\n"
+    return (
+        f"# {card.name}\n\n"
+        f"{origin}{synthetic if card.source.synthetic else ''}\n\n"
+        f"Question: {card.question[0]}\n\n"
+        f"Answers: {', '.join(f'`{answer}` ({label})' for label, answer in card.answers.items()) or 'free text'}\n\n"
+        f"Representation: `{card.representation}`. Written by a model: {card.model_written or 'no'}.\n\n"
+        f"{_table(card)}\n"
+        f"Excluded source rows:\n\n{excluded}\n"
+        f"Made by:\n\n    {card.command}\n"
+    )
+
+
+def _table(card: Card) -> str:
+    labels = card.labels
+    lines = ["| split | rows | groups |" + "".join(f" {label} |" for label in labels), "|---|" + "---|" * (2 + len(labels))]
+    for name, part in card.splits.items():
+        counts = "".join(f" {part.labels.get(label, 0)} |" for label in labels)
+        lines.append(f"| {name} | {part.rows} | {part.groups} |{counts}")
+    return "\n".join(lines) + "\n"

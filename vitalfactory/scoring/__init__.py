@@ -1,0 +1,1 @@
+"""What every eval script shares: likelihoods, parsing, metrics, intervals and the report."""

@@ -1,0 +1,170 @@
+"""A recipe's model and one split of its dataset, loaded by LLaMA-Factory for scoring."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vitalfactory.card import Card, read_card
+from vitalfactory.errors import VitalFactoryError, closest
+from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
+from vitalfactory.predictions import Answered, open_run
+from vitalfactory.recipes import dataset_names, read_recipe, resolve
+
+REGISTRY = "dataset_info.json"
+FINISHED = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one scoring or generating command is about.
+
+    Attributes
+    ----------
+    recipe : dict
+        LLaMA-Factory's arguments, the command line's changes in them.
+    recipe_name : str
+    adapter : Path or None
+        None scores the model as it was before training.
+    folder : Path
+        The dataset's folder.
+    dataset : str
+        The dataset's name, without a split.
+    registry : dict
+    card : Card
+    out : Path
+        The run's folder.
+    """
+
+    recipe: dict[str, Any]
+    recipe_name: str
+    adapter: Path | None
+    folder: Path
+    dataset: str
+    registry: dict[str, Any]
+    card: Card
+    out: Path
+
+    def rows(self, split: str, limit: int | None) -> list[dict[str, Any]]:
+        """Read a split's rows, the first ``limit`` of them."""
+        return list(read_jsonl(self.folder / f"{split}.jsonl"))[:limit]
+
+    def open(self, answered: Answered, settings: dict[str, Any]) -> None:
+        """Start the run's folder or go on with it; see :func:`vitalfactory.predictions.open_run`."""
+        manifest = {
+            "model": str(self.recipe["model_name_or_path"]),
+            "method": "language model",
+            "recipe": self.recipe_name,
+            "adapter": _shown(self.adapter) if self.adapter else None,
+            "adapter_sha256": _adapter_hash(self.adapter) if self.adapter else None,
+            "dataset": self.dataset,
+            "dataset_dir": _shown(self.folder),
+            "dataset_sha256": {split: sha256(self.folder / f"{split}.jsonl") for split in self.card.splits},
+            "synthetic": self.card.source.synthetic,
+        }
+        open_run(self.out, manifest, {answered: settings}, self.folder / "card.json")
+
+
+def _shown(path: Path) -> str:
+    path = path.resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def _adapter_hash(adapter: Path) -> str | None:
+    weights = adapter / "adapter_model.safetensors"
+    return sha256(weights) if weights.is_file() else None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that score.py and generate.py share."""
+    add = parser.add_argument
+    add("--recipe", type=Path, required=True, help="the recipe that the model is trained with")
+    add("--adapter", help="folder of the adapter, or 'none' for the model before training (default: the recipe's)")
+    add("--model", help="another model_name_or_path than the recipe's")
+    add("--dataset", help="another dataset than the recipe's")
+    add("--split", nargs="+", choices=("train", "val", "test"), default=["val", "test"], help="(default: val test)")
+    add("--limit", type=int, metavar="N", help="the first N rows of each split only")
+    add("--batch-size", type=int, default=16, metavar="N", help="rows at a time (default: 16)")
+    add("--root", type=Path, default=ROOT, help="folder of data/ and dataset_info.json (default: the repository)")
+    add("--out", type=Path, required=True, help="the run's folder, such as results/ecg_smollm2")
+    add("--debug", action="store_true", help="show the traceback of an error")
+
+
+def read_job(arguments: argparse.Namespace) -> Job:
+    """Check a command's arguments before anything is loaded.
+
+    Raises
+    ------
+    VitalFactoryError
+        The recipe, the adapter or the dataset is not there.
+    """
+    recipe = read_recipe(arguments.recipe)
+    if arguments.model:
+        recipe["model_name_or_path"] = arguments.model
+    names = dataset_names(recipe)
+    name = arguments.dataset or (names[0].rsplit("_", 1)[0] if names else None)
+    if name is None:
+        raise VitalFactoryError(f"{arguments.recipe}: names no dataset; give --dataset NAME")
+    registry = read_json(arguments.root / REGISTRY)
+    if f"{name}_test" not in registry:
+        raise VitalFactoryError(f"{name}: not registered in {arguments.root / REGISTRY}{closest(name, list(registry))}")
+    folder = arguments.root / "data" / name
+    adapter = _adapter(arguments.adapter, recipe)
+    return Job(recipe, arguments.recipe.name, adapter, folder, name, registry, read_card(folder), arguments.out)
+
+
+def _adapter(given: str | None, recipe: dict[str, Any]) -> Path | None:
+    if given == "none":
+        return None
+    folder = Path(given) if given else resolve(str(recipe.get("output_dir")))
+    if not (folder / FINISHED).is_file():
+        raise VitalFactoryError(f"{folder}: holds no adapter ({FINISHED}); train first, or give --adapter DIR or none")
+    return folder
+
+
+def load(job: Job) -> tuple[Any, Any]:
+    """Load the model and its tokenizer as ``llamafactory-cli`` does.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    model : PreTrainedModel or PeftModel
+        In evaluation mode, the adapter merged where LLaMA-Factory merges it.
+    tokenizer : PreTrainedTokenizerBase
+
+    Raises
+    ------
+    VitalFactoryError
+        LLaMA-Factory refuses the recipe, or the model is not at hand.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
+    from llamafactory.hparams import get_infer_args
+    from llamafactory.model import load_model, load_tokenizer
+
+    classes = (ModelArguments, DataArguments, FinetuningArguments, GeneratingArguments)
+    known = {field.name for cls in classes for field in fields(cls)}
+    dropped = {"dataset", "eval_dataset", "val_size", "adapter_name_or_path", "infer_dtype"}
+    arguments = {key: value for key, value in job.recipe.items() if key in known - dropped}
+    local = resolve(arguments["model_name_or_path"])
+    if local.is_dir():
+        arguments["model_name_or_path"] = str(local)
+    if job.adapter is not None:
+        arguments["adapter_name_or_path"] = str(job.adapter)
+    if job.recipe.get("bf16"):
+        arguments["infer_dtype"] = "bfloat16"
+    try:
+        model_arguments, _, finetuning_arguments, _ = get_infer_args(arguments)
+        tokenizer = load_tokenizer(model_arguments)["tokenizer"]
+        model = load_model(tokenizer, model_arguments, finetuning_arguments)
+    except (OSError, ValueError) as error:
+        raise VitalFactoryError(f"{job.recipe_name}: LLaMA-Factory cannot load the model: {error}") from None
+    return model, tokenizer
+
+

@@ -1,0 +1,267 @@
+"""Single-lead ECG recordings: what a source holds, and how each record is read.
+
+A source is a generator of records; a record is light, and reads its signal when it is asked to:
+
+    for record in cinc2017(Path("data/raw/training2017")):
+        recording = record.read()       # Recording(signal=array of 9000 millivolts, fs=300.0)
+
+Sources
+-------
+- PhysioNet/CinC Challenge 2017 (ODC-BY 1.0, Clifford et al. 2017, recordings by AliveCor): a folder
+  of ``A00001.mat`` and ``A00001.hea`` with ``REFERENCE.csv``, lines such as ``A00001,N``.
+- Any folder of WFDB records with a ``labels.csv`` of record, label and, where known, patient.
+- Synthetic recordings, made in code (see :mod:`vitalfactory.signals.ecg_synthetic`).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitalfactory.errors import UnusableRecord, VitalFactoryError
+
+REFERENCE = "REFERENCE.csv"
+LABELS = "labels.csv"
+MAT_HEADER = struct.Struct("<5i")
+MAT_INT16 = 30
+"""MAT version 4's type number of little-endian int16 values, as the Challenge's files hold."""
+
+_CHALLENGE_HEADER_ROWS = {("record", "label"), ("data_source", "class")}
+_SAFE_NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A signal in memory.
+
+    Attributes
+    ----------
+    signal : ndarray of float64, shape (n,)
+        One lead in millivolts.
+    fs : float
+        Sampling rate in hertz.
+    """
+
+    signal: NDArray[np.float64]
+    fs: float
+
+
+class Record(Protocol):
+    """One recording of a source, not yet read."""
+
+    @property
+    def id(self) -> str:
+        """Unique in its source."""
+
+    @property
+    def group(self) -> str:
+        """The patient, or the record itself where no patient is known."""
+
+    @property
+    def label(self) -> str:
+        """The label as the source writes it."""
+
+    def read(self) -> Recording:
+        """Read the signal; raises :class:`UnusableRecord` where that cannot be done."""
+
+
+@dataclass(frozen=True)
+class WfdbRecord:
+    """A record of a folder in PhysioNet's WFDB format; its first signal is read.
+
+    Attributes
+    ----------
+    id, group, label : str
+    folder : Path
+        The record's files are ``<folder>/<id>.hea`` and what that header names.
+    """
+
+    id: str
+    group: str
+    label: str
+    folder: Path
+
+    def read(self) -> Recording:
+        """Read the first signal.
+
+        Raises
+        ------
+        UnusableRecord
+            With the reason ``no such record``, ``outside the folder`` or ``unreadable``.
+        """
+        if not _SAFE_NAME.fullmatch(self.id) or ".." in self.id.split("/"):
+            raise UnusableRecord("outside the folder", self.id)
+        stem = self.folder / self.id
+        if not stem.with_name(f"{stem.name}.hea").is_file():
+            raise UnusableRecord("no such record", f"{stem}.hea is missing")
+        return _read_wfdb(stem)
+
+
+def _read_wfdb(stem: Path) -> Recording:
+    import wfdb
+
+    try:
+        header = wfdb.rdheader(str(stem))
+        _check_sizes(stem.parent, header)
+        record = wfdb.rdrecord(str(stem), channels=[0])
+        signal = np.ascontiguousarray(record.p_signal[:, 0], dtype=np.float64)
+    except UnusableRecord:
+        raise
+    except Exception as error:  # wfdb raises whatever its parser stumbles over
+        raise UnusableRecord("unreadable", f"{stem.name}: {type(error).__name__}: {error}") from None
+    return Recording(signal, float(record.fs))
+
+
+def _check_sizes(folder: Path, header: object) -> None:
+    """Compare the sizes that headers claim with the files' own, before memory is taken for them."""
+    names = getattr(header, "file_name", None) or []
+    claimed = int(getattr(header, "sig_len", 0) or 0)
+    for name in set(names):
+        if Path(name).name != name:
+            raise UnusableRecord("outside the folder", name)
+        file = folder / name
+        size = file.stat().st_size
+        if claimed > 64 * size:
+            raise UnusableRecord("unreadable", f"{name}: the header claims {claimed} samples, the file has {size} bytes")
+        if file.suffix == ".mat":
+            _check_mat(file, claimed, size)
+
+
+def _check_mat(file: Path, claimed: int, size: int) -> None:
+    with file.open("rb") as stream:
+        head = stream.read(MAT_HEADER.size)
+    if len(head) < MAT_HEADER.size:
+        raise UnusableRecord("unreadable", f"{file.name}: cut off inside its header")
+    kind, rows, columns, _, name_length = MAT_HEADER.unpack(head)
+    if kind != MAT_INT16 or rows < 1 or columns < 1 or not 0 < name_length < 64:
+        raise UnusableRecord("unreadable", f"{file.name}: not a MAT version 4 file of int16 values")
+    needed = MAT_HEADER.size + name_length + 2 * rows * columns
+    if needed > size or claimed > columns:
+        raise UnusableRecord("unreadable", f"{file.name}: claims {rows} x {columns} samples, the file has {size} bytes")
+
+
+@dataclass(frozen=True)
+class SyntheticRecord:
+    """A record that is made when it is read.
+
+    Attributes
+    ----------
+    id, group, label : str
+        ``N`` sinus rhythm, ``A`` atrial fibrillation, ``O`` another rhythm.
+    seed : int
+        Decides the whole recording, together with the id.
+    """
+
+    id: str
+    group: str
+    label: str
+    seed: int
+
+    def read(self) -> Recording:
+        """Make the signal."""
+        from vitalfactory.signals.ecg_synthetic import FS, make
+
+        number = int(self.id.removeprefix("S"))
+        return Recording(make(self.label, np.random.default_rng((self.seed, number))), FS)
+
+
+def cinc2017(folder: Path) -> Iterator[WfdbRecord]:
+    """List a folder of the Challenge's training set.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``REFERENCE.csv``, with or without a header line.
+
+    Yields
+    ------
+    WfdbRecord
+        Every line of the reference, also where its record is missing: :meth:`WfdbRecord.read` tells.
+
+    Raises
+    ------
+    VitalFactoryError
+        The reference is missing or a line has fewer than two columns.
+    """
+    reference = folder / REFERENCE
+    with reference.open(encoding="utf-8-sig", newline="") as stream:
+        for number, line in enumerate(csv.reader(stream), 1):
+            cells = [cell.strip() for cell in line]
+            if not any(cells) or (number == 1 and tuple(cells[:2]) in _CHALLENGE_HEADER_ROWS):
+                continue
+            if len(cells) < 2:
+                raise VitalFactoryError(f"{reference}:{number}: expected 'record,label', found {','.join(line)!r}")
+            yield WfdbRecord(cells[0], cells[0], cells[1], folder)
+
+
+def wfdb_folder(folder: Path) -> Iterator[WfdbRecord]:
+    """List a folder of WFDB records with a ``labels.csv``.
+
+    Parameters
+    ----------
+    folder : Path
+        ``labels.csv`` has the columns ``record``, ``label`` and, optionally, ``patient``.
+
+    Yields
+    ------
+    WfdbRecord
+
+    Raises
+    ------
+    VitalFactoryError
+        ``labels.csv`` is missing or lacks a column or a value.
+    """
+    labels = folder / LABELS
+    with labels.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        missing = {"record", "label"} - set(reader.fieldnames or ())
+        if missing:
+            raise VitalFactoryError(f"{labels}: lacks the column {', '.join(sorted(missing))}; expected record,label,patient")
+        for row in reader:
+            if not row["record"] or not row["label"]:
+                raise VitalFactoryError(f"{labels}:{reader.line_num}: a record or its label is empty")
+            yield WfdbRecord(row["record"], row.get("patient") or row["record"], row["label"], folder)
+
+
+def synthetic(count: int, seed: int) -> Iterator[SyntheticRecord]:
+    """List synthetic records: four in ten sinus rhythm, three fibrillation, three other rhythms.
+
+    Parameters
+    ----------
+    count : int
+    seed : int
+
+    Yields
+    ------
+    SyntheticRecord
+        ``S00001``, ``S00002``, ...; the first records are the same for every ``count``.
+    """
+    labels = "NAONANOANO"
+    for number in range(1, count + 1):
+        name = f"S{number:05d}"
+        yield SyntheticRecord(name, name, labels[(number - 1) % len(labels)], seed)
+
+
+def read_folder(folder: Path) -> Iterator[WfdbRecord]:
+    """List the records of a folder in whichever of the two forms it has.
+
+    Raises
+    ------
+    VitalFactoryError
+        There is no such folder, or it has neither ``REFERENCE.csv`` nor ``labels.csv``.
+    """
+    if not folder.is_dir():
+        raise VitalFactoryError(f"{folder}: no such folder")
+    if (folder / REFERENCE).is_file():
+        return cinc2017(folder)
+    if (folder / LABELS).is_file():
+        return wfdb_folder(folder)
+    raise VitalFactoryError(f"{folder}: holds neither {REFERENCE} (CinC 2017) nor {LABELS} (any WFDB folder)")
