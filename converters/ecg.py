@@ -4,7 +4,7 @@ Reads the training set of the PhysioNet/CinC Challenge 2017 (ODC-BY 1.0, Cliffor
 folder of WFDB records with a labels.csv, or synthetic records. A row, in the default representation:
 
     instruction  Does this ECG show atrial fibrillation?
-    input        Rate 74. RR median 81, shortest 93%, late 0%, early 0%. Change: median 2%, ...
+    input        Rate 74, RR change 2%, irregular 4%, late 0%, shortest 93%, ...
     output       no AF
 
     python converters/ecg.py --input data/raw/training2017
@@ -41,8 +41,9 @@ NOISY = "~"
 # The Challenge's two sets of labels, told apart by their counts of A, N, O and ~.
 LABEL_VERSIONS = {(738, 5050, 2456, 284): "v3", (771, 5154, 2557, 46): "v0"}
 
-SHOWN_RR = 20
-"""RR intervals of a row: 20 are enough beside the summary of all, and keep a row short."""
+SHOWN_RR = 16
+"""RR intervals of a row: 16 are enough beside the summary of all, and keep a row short."""
+MOST_RR = 40
 PREVIEW_SECONDS = 10
 PREVIEW_STEP = 3
 PREVIEW_SCALE = 0.005
@@ -220,7 +221,7 @@ def _tell_intervals(beats: Beats, language: str) -> tuple[str, Mapping[str, floa
     from vitalfactory.signals.ecg_rhythm import rr_statistics
 
     del language  # numbers read the same in all of them
-    return _tell_rr(beats, 2 * SHOWN_RR), rr_statistics(beats.rr)
+    return _tell_rr(beats, MOST_RR), rr_statistics(beats.rr)
 
 
 REPRESENTATIONS = {"rhythm": _tell_rhythm, "rr": _tell_intervals}
@@ -238,17 +239,14 @@ def _percent(share: float) -> int:
 def _tell_summary(s: Mapping[str, float], language: str) -> str:
     numbers = {
         "rate": round(s["heart_rate"]),
-        "rr": round(s["rr_median"] / 10),
-        "shortest": _percent(s["rr_p05"]),
-        "late": _percent(s["late_share"]),
-        "early": _percent(s["early_share"]),
         "change": _percent(s["change_median"]),
         "irregular": _percent(s["irregular_share"]),
+        "late": _percent(s["late_share"]),
+        "shortest": _percent(s["rr_p05"]),
         "spread": _percent(s["lorenz_cells"]),
         "entropy": round(10 * (s["sample_entropy"] + 4)),
-        "p_wave": _percent(s["p_match_share"]),
+        "p_waves": _percent(s["p_match_share"]),
         "jitter": round(s["p_jitter"]),
-        "height": _percent(s["p_amplitude"]),
         "f_waves": _percent(s["f_share"]),
         "r_variation": _percent(s["r_variation"]),
     }
@@ -257,14 +255,12 @@ def _tell_summary(s: Mapping[str, float], language: str) -> str:
 
 SUMMARY = {
     "en": (
-        "Rate {rate}. RR median {rr}, shortest {shortest}%, late {late}%, early {early}%. "
-        "Change: median {change}%, irregular {irregular}%, spread {spread}%, entropy {entropy}. "
-        "P wave: {p_wave}%, jitter {jitter} ms, height {height}%. 4-9 Hz {f_waves}%. R variation {r_variation}%."
+        "Rate {rate}, RR change {change}%, irregular {irregular}%, late {late}%, shortest {shortest}%, spread {spread}%, "
+        "entropy {entropy}, P waves {p_waves}%, jitter {jitter} ms, 4-9 Hz {f_waves}%, R variation {r_variation}%."
     ),
     "zh": (
-        "心率{rate}。RR中位数{rr}，最短{shortest}%，延迟{late}%，提前{early}%。"
-        "相邻变化：中位数{change}%，不规则{irregular}%，离散{spread}%，熵{entropy}。"
-        "P波：{p_wave}%，抖动{jitter}毫秒，高度{height}%。4-9赫兹{f_waves}%。R波变异{r_variation}%。"
+        "心率{rate}，RR变化{change}%，不规则{irregular}%，延迟{late}%，最短{shortest}%，离散{spread}%，"
+        "熵{entropy}，P波{p_waves}%，抖动{jitter}毫秒，4-9赫兹{f_waves}%，R波变异{r_variation}%。"
     ),
 }
 

@@ -1,0 +1,175 @@
+"""The probability that a causal language model gives to each answer of a closed set.
+
+The probability of an answer is that of its whole string with the token that ends it, divided by the
+sum over all answers. Every prompt is computed once: what the prompts of a batch begin with in common is
+computed once for all of them, and the candidates share their prompt's cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Question:
+    """One row to score.
+
+    Attributes
+    ----------
+    id : str
+    family : str
+        Rows of one family begin alike, as those do that share the wording of their question.
+    prompt : list of int
+        Token ids.
+    answers : list of list of int
+        Token ids of each candidate up to the token that ends it.
+    """
+
+    id: str
+    family: str
+    prompt: list[int]
+    answers: list[list[int]]
+
+
+def until_stop(answer: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
+    """Cut an answer after the first token that ends it; what follows is never generated."""
+    for place, token in enumerate(answer):
+        if token in stop_ids:
+            return list(answer[: place + 1])
+    return list(answer)
+
+
+def score(model: Any, questions: Sequence[Question], batch_size: int) -> Iterator[tuple[str, list[float]]]:
+    """Score every candidate of every question.
+
+    Parameters
+    ----------
+    model : PreTrainedModel or PeftModel
+        A causal language model in evaluation mode.
+    questions : sequence of Question
+    batch_size : int
+        Rows at a time.
+
+    Yields
+    ------
+    id : str
+    probabilities : list of float
+        One for each candidate, adding up to 1; families one after another, short rows first.
+    """
+    import torch
+
+    families: dict[str, list[Question]] = defaultdict(list)
+    for question in questions:
+        families[question.family].append(question)
+    with torch.inference_mode():
+        for family in families.values():
+            family.sort(key=lambda question: len(question.prompt))
+            shared = os.path.commonprefix([question.prompt[:-1] for question in family])
+            prefix = _Prefix(model, shared)
+            for start in range(0, len(family), batch_size):
+                batch = family[start : start + batch_size]
+                yield from zip((row.id for row in batch), _probabilities(prefix, batch), strict=True)
+
+
+class _Prefix:
+    """The cache of the tokens that all rows of a family begin with."""
+
+    def __init__(self, model: Any, tokens: Sequence[int]) -> None:
+        import torch
+        from transformers import DynamicCache
+
+        self.model = model
+        self.tokens = list(tokens)
+        self.cache = DynamicCache(config=model.config)
+        if self.tokens:
+            ids = torch.tensor([self.tokens], device=model.device)
+            model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+
+    def repeated(self, rows: int) -> Any:
+        """Copy the cache for a batch."""
+        import copy
+
+        cache = copy.deepcopy(self.cache)
+        if self.tokens:
+            cache.batch_repeat_interleave(rows)
+        return cache
+
+
+def _probabilities(prefix: _Prefix, batch: Sequence[Question]) -> list[list[float]]:
+    """Read the prompts, then all candidates behind each prompt's cache."""
+    import torch
+
+    rests = [question.prompt[len(prefix.tokens) :] for question in batch]
+    ids, mask = pad(rests, prefix.model.device, left=True)
+    seen = torch.ones(len(batch), len(prefix.tokens), dtype=mask.dtype, device=mask.device)
+    mask = torch.cat((seen, mask), dim=1)
+    cache = prefix.repeated(len(batch))
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, len(prefix.tokens) :]
+    logits = prefix.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    totals = _continue(prefix.model, batch, cache, mask, logits)
+    return [row.softmax(0).tolist() for row in totals]
+
+
+def _continue(model: Any, batch: Sequence[Question], cache: Any, mask: Any, logits: Any) -> list[Any]:
+    """Add up the log-probabilities of each candidate's tokens."""
+    import torch
+
+    answers = [answer for question in batch for answer in question.answers]
+    owner = torch.tensor([row for row, question in enumerate(batch) for _ in question.answers], device=mask.device)
+    first = torch.tensor([answer[0] for answer in answers], device=mask.device)
+    totals = logits.float().log_softmax(-1)[owner, first]
+    if max(map(len, answers)) > 1:
+        cache.batch_select_indices(owner)
+        ids, valid = pad([answer[:-1] for answer in answers], mask.device, left=False)
+        targets, _ = pad([answer[1:] for answer in answers], mask.device, left=False)
+        past = mask[owner]
+        positions = past.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=mask.device)
+        following = model(
+            input_ids=ids,
+            attention_mask=torch.cat((past, valid), dim=1),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        each = following.float().log_softmax(-1).gather(2, targets[..., None])[..., 0]
+        totals = totals + (each * valid).sum(1)
+    return list(totals.split([len(question.answers) for question in batch]))
+
+
+def pad(rows: Sequence[Sequence[int]], device: Any, *, left: bool) -> tuple[Any, Any]:
+    """Stack rows of tokens.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of int
+    device : torch.device
+    left : bool
+        Pad before the tokens, or after them.
+
+    Returns
+    -------
+    ids : Tensor of int, shape (rows, longest)
+    mask : Tensor of int, shape (rows, longest)
+        1 where a token is real.
+    """
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for place, row in enumerate(rows):
+        where = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[place, where] = torch.tensor(row, dtype=torch.long)
+        mask[place, where] = 1
+    return ids.to(device), mask.to(device)
