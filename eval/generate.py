@@ -45,8 +45,7 @@ def generate(job: Job, splits: Sequence[str], limit: int | None, batch_size: int
         def answer(rows: Sequence[dict[str, Any]], renderer: Renderer = renderer) -> Iterator[Prediction]:
             return _answer(job, model, renderer, rows, batch_size, max_new_tokens)
 
-        path = answer_rows(job.out, split, "generations", job.rows(split, limit), answer)
-        print(f"{split}: {path}")
+        print(answer_rows(job.out, split, "generations", job.rows(split, limit), answer))
 
 
 def _answer(
@@ -109,9 +108,7 @@ def main(argv: Sequence[str]) -> None:
     parser.set_defaults(split=["test"])
     parser.add_argument("--max-new-tokens", type=int, default=16, metavar="N", help="longest answer (default: 16)")
     arguments = parser.parse_args(argv)
-    generate(
-        read_job(arguments), arguments.split, arguments.limit, arguments.batch_size, arguments.max_new_tokens
-    )
+    generate(read_job(arguments), arguments.split, arguments.limit, arguments.batch_size, arguments.max_new_tokens)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def score(job: Job, splits: Sequence[str], limit: int | None, batch_size: int) -
     from vitalfactory.scoring.model import load
 
     if job.card.kind != "classify":
-        raise VitalFactoryError(f"{job.dataset}: its answers are of the kind {job.card.kind!r}; score.py needs 'classify'")
+        raise VitalFactoryError(
+            f"{job.dataset}: its answers are of the kind {job.card.kind!r}; score.py needs 'classify'"
+        )
     job.open("predictions", {"answers": job.card.answers, "limit": limit})
     model, tokenizer = load(job)
     for split in splits:
@@ -53,8 +55,7 @@ def score(job: Job, splits: Sequence[str], limit: int | None, batch_size: int) -
         def answer(rows: Sequence[dict[str, Any]], renderer: Renderer = renderer) -> Iterator[Prediction]:
             return _answer(job, model, renderer, rows, batch_size)
 
-        path = answer_rows(job.out, split, "predictions", job.rows(split, limit), answer)
-        print(f"{split}: {path}")
+        print(answer_rows(job.out, split, "predictions", job.rows(split, limit), answer))
 
 
 def _answer(

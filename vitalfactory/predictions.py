@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,8 +19,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import dumps, lock, read_json, read_jsonl, recover_jsonl, write_json, write_text
+from vitalfactory.files import ROOT, dumps, lock, read_json, read_jsonl, recover_jsonl, sha256, write_json, write_text
 
 PACKAGES = ("vitalfactory", "llamafactory", "torch", "transformers", "peft", "scikit-learn")
 
@@ -94,6 +96,34 @@ def validate(row: dict[str, Any], where: str) -> Prediction:
         raise VitalFactoryError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def shown(path: Path) -> str:
+    """Name a path as a manifest does: relative to the repository where it is inside."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def dataset_manifest(folder: Path, card: Card) -> dict[str, Any]:
+    """Name a dataset in a run's manifest, with the hash of each split.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset's folder.
+    card : Card
+
+    Returns
+    -------
+    dict
+        ``dataset``, ``dataset_dir``, ``dataset_sha256`` and ``synthetic``.
+    """
+    return {
+        "dataset": card.name,
+        "dataset_dir": shown(folder),
+        "dataset_sha256": {split: sha256(folder / f"{split}.jsonl") for split in card.splits},
+        "synthetic": card.source.synthetic,
+    }
+
+
 def open_run(run: Path, manifest: dict[str, Any], decoding: dict[str, Any], card: Path) -> None:
     """Start a run's folder, or go on with one of the same model and dataset.
 
@@ -102,8 +132,8 @@ def open_run(run: Path, manifest: dict[str, Any], decoding: dict[str, Any], card
     run : Path
         The run's folder; its name is the run's.
     manifest : dict
-        What the answers depend on: ``model``, ``method``, ``recipe``, ``adapter``, ``dataset``,
-        ``dataset_dir``, ``dataset_sha256`` and ``synthetic``.
+        What the answers depend on: ``model``, ``method``, ``recipe``, ``adapter``, and what
+        :func:`dataset_manifest` says of the dataset.
     decoding : dict
         How answers were had: ``predictions`` or ``generations`` to its settings.
     card : Path
@@ -149,7 +179,7 @@ def answer_rows(
     answered: Answered,
     rows: Sequence[dict[str, Any]],
     answer: Callable[[Sequence[dict[str, Any]]], Iterator[Prediction]],
-) -> Path:
+) -> str:
     """Answer the rows that a run has not answered yet, each kept as soon as it is there.
 
     Parameters
@@ -165,8 +195,8 @@ def answer_rows(
 
     Returns
     -------
-    Path
-        The file, in the order of the rows.
+    str
+        The file, which is in the order of the rows, how many rows were answered now, and how fast.
 
     Raises
     ------
@@ -174,6 +204,7 @@ def answer_rows(
         Another process is at work on the same file.
     """
     path = predictions_file(run, split, answered)
+    start = time.perf_counter()
     with lock(path.with_name(f".{path.name}.lock"), wait=False):
         done = {row["id"]: validate(row, str(path)) for row in recover_jsonl(path)}
         todo = [row for row in rows if row["id"] not in done]
@@ -183,4 +214,5 @@ def answer_rows(
                 stream.write(prediction.line())
                 stream.flush()
         write_text(path, "".join(done[row["id"]].line() for row in rows))
-    return path
+    rate = len(todo) / (time.perf_counter() - start)
+    return f"{split}: {path}, {len(todo)} of {len(rows)} rows answered now, {rate:.1f} rows/s"

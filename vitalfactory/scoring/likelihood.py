@@ -7,7 +7,6 @@ computed once for all of them, and the candidates share their prompt's cache.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -68,11 +67,18 @@ def score(model: Any, questions: Sequence[Question], batch_size: int) -> Iterato
     with torch.inference_mode():
         for family in families.values():
             family.sort(key=lambda question: len(question.prompt))
-            shared = os.path.commonprefix([question.prompt[:-1] for question in family])
+            shared = _common_start([question.prompt[:-1] for question in family])
             prefix = _Prefix(model, shared)
             for start in range(0, len(family), batch_size):
                 batch = family[start : start + batch_size]
                 yield from zip((row.id for row in batch), _probabilities(prefix, batch), strict=True)
+
+
+def _common_start(rows: Sequence[Sequence[int]]) -> Sequence[int]:
+    # All rows begin alike as far as the smallest and the largest of them do.
+    first, last = min(rows), max(rows)
+    same = (place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
+    return first[: next(same, min(len(first), len(last)))]
 
 
 class _Prefix:

@@ -11,7 +11,7 @@ from typing import Any
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
-from vitalfactory.predictions import Answered, open_run
+from vitalfactory.predictions import Answered, dataset_manifest, open_run, shown
 from vitalfactory.recipes import dataset_names, read_recipe, resolve
 
 REGISTRY = "dataset_info.json"
@@ -58,19 +58,11 @@ class Job:
             "model": str(self.recipe["model_name_or_path"]),
             "method": "language model",
             "recipe": self.recipe_name,
-            "adapter": _shown(self.adapter) if self.adapter else None,
+            "adapter": shown(self.adapter) if self.adapter else None,
             "adapter_sha256": _adapter_hash(self.adapter) if self.adapter else None,
-            "dataset": self.dataset,
-            "dataset_dir": _shown(self.folder),
-            "dataset_sha256": {split: sha256(self.folder / f"{split}.jsonl") for split in self.card.splits},
-            "synthetic": self.card.source.synthetic,
+            **dataset_manifest(self.folder, self.card),
         }
         open_run(self.out, manifest, {answered: settings}, self.folder / "card.json")
-
-
-def _shown(path: Path) -> str:
-    path = path.resolve()
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _adapter_hash(adapter: Path) -> str | None:
@@ -144,8 +136,13 @@ def load(job: Job) -> tuple[Any, Any]:
         LLaMA-Factory refuses the recipe, or the model is not at hand.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
-    from llamafactory.hparams import get_infer_args
+    from llamafactory.hparams import (
+        DataArguments,
+        FinetuningArguments,
+        GeneratingArguments,
+        ModelArguments,
+        get_infer_args,
+    )
     from llamafactory.model import load_model, load_tokenizer
 
     classes = (ModelArguments, DataArguments, FinetuningArguments, GeneratingArguments)
@@ -166,5 +163,3 @@ def load(job: Job) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise VitalFactoryError(f"{job.recipe_name}: LLaMA-Factory cannot load the model: {error}") from None
     return model, tokenizer
-
-

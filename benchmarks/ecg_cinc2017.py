@@ -1,0 +1,87 @@
+"""Atrial fibrillation on the real records of the CinC 2017 Challenge: the table of docs/results.md.
+
+Folds 0 and 1 train, 2 validates (every choice is made there), 3 tests; noisy records are left out. Takes
+about an hour on two cores, and goes on where it stopped.
+
+    python -m benchmarks.ecg_cinc2017
+    python -m benchmarks.ecg_cinc2017 --input FOLDER/training2017 --folds FOLDER/cv
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ecg import RUNS, plan
+from benchmarks.publish import publish
+from benchmarks.steps import Step, run_steps
+from vitalfactory.card import Card, read_card
+from vitalfactory.errors import run
+from vitalfactory.files import ROOT, read_json
+
+FOLDER = ROOT / "results" / "ecg_cinc2017"
+INPUT = Path("data/raw/training2017")
+FOLDS = Path("data/raw/cv")
+
+
+def steps(records: Path, folds: Path) -> list[Step]:
+    """Lay out the commands for records and folds at these places."""
+    split = ("--folds", str(folds), "--val-fold", "2", "--test-fold", "3")
+    return plan(FOLDER, ["--input", str(records), *split, "--balance", "blend"])
+
+
+def _section(seconds: dict[str, float]) -> str:
+    """Write the section of docs/results.md."""
+    card = read_card(FOLDER / "data" / "ecg")
+    manifest = read_json(FOLDER / "runs" / "after" / "run.json")
+    train = next(value for line, value in seconds.items() if line.startswith("llamafactory-cli train"))
+    commands = "\n".join(f"    {step.line()}" for step in steps(INPUT, FOLDS))
+    return (
+        f"{compare_table()}\n\n{_rows(card)} Fine-tuning took {train / 60:.0f} minutes.\n\n"
+        f"Command: `python -m benchmarks.ecg_cinc2017`, which runs\n\n{commands}\n\n{_manifest(card, manifest)}"
+    )
+
+
+def compare_table() -> str:
+    """Make the table of all runs in Markdown, with ``eval/compare.py``."""
+    runs = [str(FOLDER / "runs" / name) for name in RUNS]
+    command = [sys.executable, "eval/compare.py", *runs, "--markdown"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _rows(card: Card) -> str:
+    parts = [
+        f"{name} {part.rows} rows of {part.groups} records ({part.labels.get('AF', 0)} AF)"
+        for name, part in card.splits.items()
+    ]
+    left_out = ", ".join(f"{reason} {count}" for reason, count in card.excluded.items())
+    return f"Rows: {'; '.join(parts)}. Left out: {left_out}."
+
+
+def _manifest(card: Card, manifest: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
+    return (
+        f"Data: {card.source.name}, {card.source.version}; test.jsonl {card.splits['test'].sha256[:12]}. "
+        f"Versions: {versions}. Hardware: {manifest['hardware']}. Date: {manifest['date']}."
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ecg_cinc2017", description=__doc__.split("\n")[0])
+    parser.add_argument("--input", type=Path, default=INPUT, help="the records (default: %(default)s)")
+    parser.add_argument("--folds", type=Path, default=FOLDS, help="cv0.csv to cv3.csv (default: %(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="start anew, whatever an earlier run has done")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    seconds = run_steps(steps(arguments.input, arguments.folds), FOLDER, fresh=arguments.fresh)
+    publish(ROOT / "docs" / "results.md", "ecg_cinc2017", _section(seconds))
+    publish(ROOT / "README.md", "ecg_cinc2017", compare_table())
+
+
+if __name__ == "__main__":
+    run(main)

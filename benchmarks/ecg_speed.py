@@ -1,0 +1,148 @@
+"""Speed and memory of the ECG converter and of scoring, for docs/results.md.
+
+Needs the results of ``python -m benchmarks.ecg_cinc2017``, whose adapter and test rows it scores. Takes some
+20 minutes on two cores; figures are medians of three runs, ratios of the same run.
+
+    python -m benchmarks.ecg_speed
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ecg import RECIPE
+from benchmarks.ecg_cinc2017 import FOLDER, INPUT
+from benchmarks.publish import publish
+from vitalfactory.errors import run
+from vitalfactory.files import ROOT, read_json
+from vitalfactory.predictions import hardware
+from vitalfactory.signals.ecg import read_folder
+
+RUNS = 3
+TENFOLD = 10
+SCORED = 320
+RATE = re.compile(r"([\d.]+) rows/s")
+
+
+def _call(*command: str) -> str:
+    binaries = Path(sys.executable).parent
+    done = subprocess.run(
+        [str(binaries / command[0]), *command[1:]], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def _convert(records: Path, representation: str, root: Path) -> dict[str, Any]:
+    """Convert once and return the summary that the converter prints."""
+    flags = ("--representation", representation, "--recipe", RECIPE, "--root", str(root), "--json")
+    summary: dict[str, Any] = json.loads(
+        _call("python", "converters/ecg.py", "--input", str(records), *flags).splitlines()[-1]
+    )
+    return summary
+
+
+def _tenfold(records: Path, folder: Path) -> Path:
+    """Lay out ten times the records as a WFDB folder, each record's ten copies under one patient."""
+    folder.mkdir()
+    for copy in range(TENFOLD):
+        (folder / f"d{copy}").symlink_to(records.resolve())
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("record", "label", "patient"))
+        for record in read_folder(records):
+            writer.writerows((f"d{copy}/{record.id}", record.label, record.id) for copy in range(TENFOLD))
+    return folder
+
+
+def measure_converter(records: Path, folder: Path) -> list[str]:
+    """Time the converter on all records, and its memory on ten times as many."""
+    rows = []
+    for representation in ("rr", "rhythm"):
+        runs = [_convert(records, representation, folder / "once") for _ in range(RUNS)]
+        rate = statistics.median(run["records_per_second"] for run in runs)
+        memory = max(run["peak_rss_mb"] for run in runs)
+        rows.append(
+            f"| `converters/ecg.py`, `{representation}`, all records | {rate:.0f} records/s | {memory:.0f} MB |"
+        )
+    tenfold = _convert(_tenfold(records, folder / "tenfold"), "rhythm", folder / "ten")
+    rate, memory = tenfold["records_per_second"], tenfold["peak_rss_mb"]
+    rows.append(f"| the same, `rhythm`, ten times the records | {rate:.0f} records/s | {memory:.0f} MB |")
+    return rows
+
+
+def measure_scoring(folder: Path) -> list[str]:
+    """Time score.py and LLaMA-Factory's own prediction on the same rows with the same adapter."""
+    adapter = FOLDER / "saves" / "ecg_smollm2_lora"
+    ours = [_score(adapter, folder / f"score{number}") for number in range(RUNS)]
+    theirs = _predict(adapter, folder / "predict")
+    rate = statistics.median(ours)
+    return [
+        f"| `eval/score.py`, {SCORED} test rows, 2 answers each | {rate:.1f} rows/s | |",
+        f"| `llamafactory-cli` predict, the same rows | {theirs:.1f} rows/s | |",
+        f"| ratio | {rate / theirs:.1f} | |",
+    ]
+
+
+def _score(adapter: Path, out: Path) -> float:
+    flags = (
+        "--root",
+        str(FOLDER),
+        "--adapter",
+        str(adapter),
+        "--split",
+        "test",
+        "--limit",
+        str(SCORED),
+        "--out",
+        str(out),
+    )
+    found = RATE.search(_call("python", "eval/score.py", "--recipe", RECIPE, *flags))
+    assert found, "score.py prints its rate"
+    return float(found[1])
+
+
+def _predict(adapter: Path, out: Path) -> float:
+    changes = {
+        "do_train": "false",
+        "do_predict": "true",
+        "predict_with_generate": "true",
+        "do_sample": "false",
+        "max_new_tokens": "16",
+        "dataset": "null",
+        "eval_dataset": "ecg_test",
+        "dataset_dir": str(FOLDER),
+        "max_samples": str(SCORED),
+        "per_device_eval_batch_size": "16",
+        "adapter_name_or_path": str(adapter),
+        "output_dir": str(out),
+    }
+    _call("llamafactory-cli", "train", RECIPE, *(f"{key}={value}" for key, value in changes.items()))
+    return float(read_json(out / "predict_results.json")["predict_samples_per_second"])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ecg_speed", description=__doc__.split("\n")[0])
+    parser.add_argument("--input", type=Path, default=INPUT, help="the records (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [*measure_converter(arguments.input, Path(folder)), *measure_scoring(Path(folder))]
+    head = ["| what | speed | memory of the largest process |", "|---|---|---|"]
+    about = f"Command: `python -m benchmarks.ecg_speed`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
+    publish(ROOT / "docs" / "results.md", "ecg_speed", "\n".join([*head, *rows]) + f"\n\n{about}")
+
+
+if __name__ == "__main__":
+    run(main)

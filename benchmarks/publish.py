@@ -1,0 +1,44 @@
+"""Puts measured figures into a document, between two marks that name what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitalfactory.errors import VitalFactoryError
+from vitalfactory.files import write_text
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Return the lines between which a document shows a benchmark's figures."""
+    return f"<!-- figures of {name} -->", f"<!-- end of {name} -->"
+
+
+def publish(document: Path, name: str, text: str) -> None:
+    """Replace the figures of one benchmark in a document.
+
+    Parameters
+    ----------
+    document : Path
+        A Markdown file that holds the two marks.
+    name : str
+        The benchmark.
+    text : str
+        What stands between the marks afterwards.
+
+    Raises
+    ------
+    VitalFactoryError
+        The marks are not there.
+    """
+    first, last = marks(name)
+    before, found, rest = document.read_text(encoding="utf-8").partition(first)
+    _, ended, after = rest.partition(last)
+    if not found or not ended:
+        raise VitalFactoryError(f"{document}: expected the lines {first!r} and {last!r} to write figures between")
+    write_text(document, f"{before}{first}\n\n{text}\n\n{last}{after}")
+
+
+def published(document: Path, name: str) -> str:
+    """Read what :func:`publish` wrote."""
+    first, last = marks(name)
+    return document.read_text(encoding="utf-8").partition(first)[2].partition(last)[0].strip()

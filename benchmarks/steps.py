@@ -1,0 +1,133 @@
+"""A plan of commands, shown as they run, so that each can be repeated by hand.
+
+The plan and what is done of it stand in ``plan.json`` in the plan's folder. The same plan goes on
+where it stopped; another plan starts the folder anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitalfactory.errors import VitalFactoryError
+from vitalfactory.files import ROOT, lock, read_json, write_json
+
+LOG_LINES = 12
+POLL_SECONDS = 0.5
+_PERCENT = re.compile(rb"(\d+)%\|")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a plan.
+
+    Attributes
+    ----------
+    title : str
+        What it does, for people.
+    command : tuple of str
+        ``python`` and ``llamafactory-cli`` are those of this environment.
+    shows : bool
+        Whether its output is printed, also when the step was done before.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    shows: bool = False
+
+    def line(self) -> str:
+        """Write the command as it is typed in a shell, in the repository."""
+        return shlex.join(self.command)
+
+
+def run_steps(steps: Sequence[Step], folder: Path, *, fresh: bool = False) -> dict[str, float]:
+    """Run the steps of a plan that are not done yet.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+    folder : Path
+        Where the plan's record, its logs and its results are.
+    fresh : bool
+        Start anew, whatever was done before.
+
+    Returns
+    -------
+    dict of str to float
+        Seconds of each step by its command line, also of those done before.
+
+    Raises
+    ------
+    VitalFactoryError
+        A step failed; its log is named.
+    """
+    plan = [step.line() for step in steps]
+    record = folder / "plan.json"
+    with lock(folder.parent / f".{folder.name}.lock", wait=False):
+        done = read_json(record) if record.exists() and not fresh else {}
+        if done.get("plan") != plan:
+            shutil.rmtree(folder, ignore_errors=True)
+            done = {"plan": plan, "seconds": {}}
+            write_json(record, done)
+        for number, step in enumerate(steps, 1):
+            log = folder / "logs" / f"{number:02d}.log"
+            print(f"\n[{number}/{len(steps)}] {step.title}\n  $ {step.line()}", flush=True)
+            if step.line() in done["seconds"]:
+                print("  done before", flush=True)
+            else:
+                done["seconds"][step.line()] = _run(step, log)
+                write_json(record, done)
+            if step.shows:
+                print(_printed(log))
+    return {str(line): float(seconds) for line, seconds in done["seconds"].items()}
+
+
+def _run(step: Step, log: Path) -> float:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    binaries = Path(sys.executable).parent
+    command = [str(binaries / step.command[0]), *step.command[1:]]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    start = time.monotonic()
+    with log.open("wb") as out, log.with_suffix(".err").open("wb") as err:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err, env=environment)
+        try:
+            _wait(process, log.with_suffix(".err"), start)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if process.returncode != 0:
+        last = "\n".join(_lines(log.with_suffix(".err"))[-LOG_LINES:])
+        print(last, file=sys.stderr)
+        raise VitalFactoryError(f"{step.title}: exit code {process.returncode}; the whole log is {log} and .err")
+    seconds = time.monotonic() - start
+    print(f"  {seconds:.0f} s", flush=True)
+    return seconds
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path, start: float) -> None:
+    """Wait for a step, its own progress bar told in one line where a person is watching."""
+    while process.poll() is None:
+        time.sleep(POLL_SECONDS)
+        if sys.stdout.isatty():
+            percent = _PERCENT.findall(log.read_bytes()[-2000:])
+            bar = f"{int(percent[-1])} %, " if percent else ""
+            print(f"\r  {bar}{time.monotonic() - start:.0f} s ", end="", flush=True)
+    if sys.stdout.isatty():
+        print("\r" + " " * 30 + "\r", end="")
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
+
+
+def _printed(log: Path) -> str:
+    return "\n".join(_lines(log))

@@ -1,0 +1,133 @@
+"""What the classical baselines share: the rows of a dataset in, a run of predictions out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitalfactory.card import Card, read_card
+from vitalfactory.errors import VitalFactoryError
+from vitalfactory.files import ROOT, read_jsonl
+from vitalfactory.predictions import Prediction, answer_rows, dataset_manifest, open_run
+
+Floats = NDArray[np.float64]
+Predict = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A dataset's rows as numbers.
+
+    Attributes
+    ----------
+    folder : Path
+    card : Card
+    names : list of str
+        The features, in the order of the columns.
+    """
+
+    folder: Path
+    card: Card
+    names: list[str]
+
+    def rows(self, split: str) -> list[dict[str, Any]]:
+        """Read a split's rows."""
+        return list(read_jsonl(self.folder / f"{split}.jsonl"))
+
+    def features(self, rows: Sequence[dict[str, Any]]) -> Floats:
+        """Lay the rows' features out, shape (rows, features); NaN where a row lacks one."""
+        values = [[row["features"].get(name, np.nan) for name in self.names] for row in rows]
+        return np.asarray(values, dtype=np.float64).reshape(len(rows), len(self.names))
+
+
+def read_table(folder: Path) -> Table:
+    """Open a dataset for a baseline.
+
+    Parameters
+    ----------
+    folder : Path
+        ``data/<name>``.
+
+    Raises
+    ------
+    VitalFactoryError
+        The dataset has no closed answers, no training rows, or rows without ``features``.
+    """
+    card = read_card(folder)
+    if card.kind != "classify":
+        raise VitalFactoryError(f"{folder}: its answers are of the kind {card.kind!r}; a baseline needs 'classify'")
+    first = next(read_jsonl(folder / "train.jsonl"), None)
+    if first is None:
+        raise VitalFactoryError(f"{folder}: train.jsonl has no rows; a baseline learns from them")
+    if not first.get("features"):
+        raise VitalFactoryError(f"{folder}: its rows carry no features; convert with a representation that has them")
+    return Table(folder, card, sorted(first["features"]))
+
+
+def write_run(out: Path, table: Table, model: str, method: str, predict: Predict) -> None:
+    """Predict val and test into a run's folder.
+
+    Parameters
+    ----------
+    out : Path
+        The run's folder.
+    table : Table
+    model, method : str
+        The model's name and the kind of model, for the manifest.
+    predict : callable
+        Features, shape (rows, features), to probabilities, shape (rows, labels), in the card's order of labels.
+
+    Raises
+    ------
+    VitalFactoryError
+        The folder holds another run.
+    """
+    manifest = {
+        "model": model,
+        "method": method,
+        "recipe": None,
+        "adapter": None,
+        "adapter_sha256": None,
+        **dataset_manifest(table.folder, table.card),
+    }
+    open_run(out, manifest, {"predictions": {"features": len(table.names)}}, table.folder / "card.json")
+
+    def answer(rows: Sequence[dict[str, Any]]) -> Iterator[Prediction]:
+        for row, values in zip(rows, predict(table.features(rows)) if rows else (), strict=True):
+            yield _prediction(row, table.card.labels, values)
+
+    for split in ("val", "test"):
+        print(answer_rows(out, split, "predictions", table.rows(split), answer))
+
+
+def _prediction(row: dict[str, Any], labels: Sequence[str], values: Floats) -> Prediction:
+    best = labels[int(np.argmax(values))]
+    probabilities = {label: float(value) for label, value in zip(labels, values, strict=True)}
+    return Prediction(
+        id=row["id"], group=row["group"], label=row["label"], probabilities=probabilities, text=None, parsed=best
+    )
+
+
+def parse_arguments(argv: Sequence[str], module: str, description: str) -> tuple[Path, Path]:
+    """Read a baseline's command line.
+
+    Returns
+    -------
+    folder : Path
+        The dataset's folder.
+    out : Path
+        The run's folder.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="the dataset's name")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of data/ (default: the repository)")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder, such as results/ecg_boosted")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    return arguments.root / "data" / arguments.dataset, arguments.out
