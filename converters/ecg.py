@@ -39,7 +39,7 @@ PACKAGES = ("numpy", "scipy", "sleepecg", "wfdb")
 LABELS = {"A": "AF", "N": "no AF", "O": "no AF", "AF": "AF", "no AF": "no AF"}
 NOISY = "~"
 # The Challenge's two sets of labels, told apart by their counts of A, N, O and ~.
-LABEL_VERSIONS = {(738, 5050, 2456, 284): "v3", (771, 5154, 2557, 46): "v0"}
+LABEL_VERSIONS: dict[tuple[int, ...], str] = {(738, 5050, 2456, 284): "v3", (771, 5154, 2557, 46): "v0"}
 
 SHOWN_RR = 16
 """RR intervals of a row: 16 are enough beside the summary of all, and keep a row short."""
@@ -82,7 +82,7 @@ def task() -> Task:
 
 def convert(
     *,
-    input: Path | None = None,  # noqa: A002 - the flag's own name
+    input: Path | None = None,
     synthetic: int | None = None,
     download: bool = False,
     representation: str = "rhythm",
@@ -146,12 +146,12 @@ def _source(
         return list(ecg.synthetic(count, seed)), made, ["--synthetic", str(count)]
     if download:
         _download()
-    if folder is None and not DEFAULT_INPUT.is_dir():
+    folder = folder or DEFAULT_INPUT
+    if not folder.is_dir():
         raise VitalFactoryError(
-            f"{DEFAULT_INPUT}: no recordings there; give --input FOLDER with your own, --synthetic 400 to make some, "
+            f"{folder}: no such folder; give --input FOLDER with recordings, --synthetic 400 to make some, "
             "or --download to fetch the CinC 2017 training set (94 MB) from PhysioNet"
         )
-    folder = folder or DEFAULT_INPUT
     records = list(ecg.read_folder(folder))
     shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     return records, _describe(folder, records), ["--input", str(shown)]
@@ -160,6 +160,8 @@ def _source(
 def _download() -> None:
     from vitalfactory.download import fetch, unpack
 
+    if DEFAULT_INPUT.is_dir():
+        return
     archive = fetch(DOWNLOAD_URL, DEFAULT_INPUT.with_suffix(".zip"))
     unpack(archive, DEFAULT_INPUT.parent)
 
@@ -255,8 +257,9 @@ def _tell_summary(s: Mapping[str, float], language: str) -> str:
 
 SUMMARY = {
     "en": (
-        "Rate {rate}, RR change {change}%, irregular {irregular}%, late {late}%, shortest {shortest}%, spread {spread}%, "
-        "entropy {entropy}, P waves {p_waves}%, jitter {jitter} ms, 4-9 Hz {f_waves}%, R variation {r_variation}%."
+        "Rate {rate}, RR change {change}%, irregular {irregular}%, late {late}%, shortest {shortest}%, "
+        "spread {spread}%, entropy {entropy}, P waves {p_waves}%, jitter {jitter} ms, 4-9 Hz {f_waves}%, "
+        "R variation {r_variation}%."
     ),
     "zh": (
         "心率{rate}，RR变化{change}%，不规则{irregular}%，延迟{late}%，最短{shortest}%，离散{spread}%，"
@@ -275,7 +278,6 @@ def _preview(beats: Beats) -> Mapping[str, object]:
 
 def main(argv: Sequence[str]) -> None:
     """Run the command line."""
-    from vitalfactory.dataset.build import print_summary
     from vitalfactory.dataset.options import add_arguments, shared
 
     parser = argparse.ArgumentParser(prog="python converters/ecg.py", description=__doc__.split("\n")[0])
@@ -283,9 +285,12 @@ def main(argv: Sequence[str]) -> None:
     where.add_argument("--input", type=Path, help="folder of records (default: data/raw/training2017)")
     where.add_argument("--synthetic", type=int, metavar="N", help="make N synthetic records instead")
     where.add_argument("--download", action="store_true", help="fetch the CinC 2017 training set from PhysioNet first")
-    parser.add_argument("--representation", choices=tuple(REPRESENTATIONS), default="rhythm", help="how a record is told")
+    parser.add_argument("--representation", choices=tuple(REPRESENTATIONS), default="rhythm", help="how it is told")
     add_arguments(parser, name="ecg", recipe=RECIPE)
     arguments = parser.parse_args(argv)
+
+    from vitalfactory.dataset.build import print_summary
+
     own = {name: getattr(arguments, name) for name in ("input", "synthetic", "download", "representation")}
     print_summary(convert(**own, **shared(arguments)), as_json=arguments.json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import hashlib
 import json
@@ -42,17 +43,19 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.is_file():
         raise VitalFactoryError(f"{path}: no such file")
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield _row(line, f"{path}:{number}")
 
 
-def _row(line: str, where: str) -> dict[str, Any]:
+def _row(line: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise VitalFactoryError(f"{where}: not valid JSON ({error.msg})") from None
+    except UnicodeDecodeError:
+        raise VitalFactoryError(f"{where}: not UTF-8 text") from None
     if not isinstance(row, dict):
         raise VitalFactoryError(f"{where}: expected a JSON object, found {type(row).__name__}")
     return row
@@ -102,6 +105,41 @@ def read_json(path: Path) -> Any:
         raise VitalFactoryError(f"{path}: no such file") from None
     except json.JSONDecodeError as error:
         raise VitalFactoryError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
+    except UnicodeDecodeError:
+        raise VitalFactoryError(f"{path}: not UTF-8 text") from None
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Read a CSV file, its header line like any other.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8 text, with or without a byte order mark.
+
+    Yields
+    ------
+    tuple of int and list of str
+        Number of the line and its cells, without the blanks around them; blank lines are skipped.
+
+    Raises
+    ------
+    VitalFactoryError
+        The file is missing or is not CSV in UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream)
+            for line in reader:
+                cells = [cell.strip() for cell in line]
+                if any(cells):
+                    yield reader.line_num, cells
+    except FileNotFoundError:
+        raise VitalFactoryError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise VitalFactoryError(f"{path}: not UTF-8 text; save it as CSV in UTF-8") from None
+    except csv.Error as error:
+        raise VitalFactoryError(f"{path}: not valid CSV ({error})") from None
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -128,7 +166,7 @@ def recover_jsonl(path: Path) -> list[dict[str, Any]]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))
-    lines = whole.decode("utf-8").splitlines()
+    lines = whole.split(b"\n")
     return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 

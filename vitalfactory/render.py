@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from vitalfactory.errors import VitalFactoryError
@@ -107,9 +106,3 @@ def load_tokenizer(model: str) -> Any | None:
         return AutoTokenizer.from_pretrained(local if local.is_dir() else model, local_files_only=True)
     except (OSError, ValueError):
         return None
-
-
-def model_folder(model: str) -> str:
-    """Return the folder of a local model, or the hub name as it is."""
-    local: Path = resolve(model)
-    return str(local) if local.is_dir() else model

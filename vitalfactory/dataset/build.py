@@ -9,18 +9,24 @@ the old one.
 from __future__ import annotations
 
 import hashlib
+import json
+import multiprocessing.connection
+import os
+import re
 import resource
 import shutil
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from vitalfactory import recipes
 from vitalfactory.card import SPLITS, Card, Source, Split
 from vitalfactory.dataset import balance, check, registry, split
 from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content_of, digest
@@ -147,14 +153,13 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
     data = options.root / "data"
     final, partial = data / options.name, data / f".{options.name}.partial"
     with lock(data / f".{options.name}.lock", wait=False):
-        _recover(final)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            writer = _Writer(partial, options)
-            chosen = writer.assign(entries, excluded)
-            writer.write(_read(chosen, conversion.make, options.workers, writer.splits), len(chosen))
-            counts = writer.finish()
+        _prepare(final, options)
+        with _all_or_nothing(partial):
+            with closing(_Writer(partial, options)) as writer:
+                chosen = writer.assign(entries, excluded)
+                with closing(_read(chosen, conversion.make, options.workers, writer.splits)) as rows:
+                    writer.write(rows, len(chosen))
+                counts = writer.finish()
             memory = _peak_rss_mb()
             _write_card(partial, conversion, options, counts, writer.excluded)
             check_start = time.perf_counter()
@@ -162,16 +167,38 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
             tokens = check.check_rows(partial, entry, options)
             check_seconds = time.perf_counter() - check_start
             _replace(final, partial)
-            registry.register(options.root, entry)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        registry.register(options.root, entry)
     seconds = time.perf_counter() - start - check_seconds
     rate = (len(entries) + len(excluded)) / seconds
     return Summary(options.name, final, counts, writer.excluded, tokens, seconds, rate, memory)
 
 
-def _read(entries: Sequence[Entry], make: Make, workers: int, splits: Mapping[str, str]) -> Iterator[_Row | Excluded]:
+def _prepare(final: Path, options: Options) -> None:
+    """Find what would stop the conversion at its end before it begins."""
+    _recover(final)
+    if final.exists() and not (final / "card.json").is_file():
+        raise VitalFactoryError(f"{final}: is there and is no dataset (it has no card.json); choose another --name")
+    registry.read(options.root)
+    recipes.read_recipe(options.recipe)
+
+
+@contextmanager
+def _all_or_nothing(partial: Path) -> Iterator[None]:
+    """Make a folder to work in; whatever happens, nothing of it stays under its temporary name."""
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename or partial}: {error.strerror or error}"
+        raise VitalFactoryError(f"{reason}; the conversion was given up, the dataset is as it was") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read(
+    entries: Sequence[Entry], make: Make, workers: int, splits: Mapping[str, str]
+) -> Generator[_Row | Excluded, None, None]:
     """Read entries in chunks and hand the rows on in the entries' order."""
     chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
     tasks = [(chunk, make, [splits[entry.group] == "test" for entry in chunk]) for chunk in chunks]
@@ -179,7 +206,7 @@ def _read(entries: Sequence[Entry], make: Make, workers: int, splits: Mapping[st
         for task in tasks:
             yield from _read_chunk(*task)
         return
-    with ProcessPoolExecutor(min(workers, len(chunks)), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(min(workers, len(chunks)), initializer=_start_worker) as pool:
         waiting: deque[Future[list[_Row | Excluded]]] = deque()
         try:
             for task in tasks:
@@ -194,14 +221,23 @@ def _read(entries: Sequence[Entry], make: Make, workers: int, splits: Mapping[st
             pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
-    # Each worker is one of several: threads of its own would only fight over the cores.
+def _start_worker() -> None:
     import signal
+    from threading import Thread
 
     from threadpoolctl import threadpool_limits
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threadpool_limits(1)
+    threadpool_limits(1)  # each worker is one of several: threads of its own would only fight over the cores
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave when the parent is killed: a worker left behind would hold the dataset's lock for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool]) -> list[_Row | Excluded]:
@@ -254,7 +290,8 @@ class _Writer:
         if options.folds is None:
             self.splits = split.by_group(kept, split.parse_shares(options.split), options.seed)
         else:
-            self._assign_folds(kept, options.folds, {item.id for item in excluded} | set(unique))
+            known = {item.id for item in excluded} | set(unique) | {entry.group for entry in unique.values()}
+            self._assign_folds(kept, options.folds, known)
         for entry in kept:
             if entry.group not in self.splits:
                 self.exclude(Excluded(entry.id, "in no fold file"))
@@ -262,11 +299,11 @@ class _Writer:
 
     def _assign_folds(self, kept: Sequence[Entry], folder: Path, known: set[str]) -> None:
         options = self.options
-        assert options.val_fold is not None and options.test_fold is not None
+        assert options.val_fold is not None
+        assert options.test_fold is not None
         folds = split.read_folds(folder)
-        groups = {entry.group for entry in kept}
         self.splits = split.by_folds(kept, folds, options.val_fold, options.test_fold)
-        for name in sorted(set(folds) - known - groups):
+        for name in sorted(set(folds) - known):
             self.exclude(Excluded(name, "in a fold file but not in the source"))
 
     def _limit(self, entries: list[Entry]) -> list[Entry]:
@@ -310,8 +347,6 @@ class _Writer:
         if row.preview:
             self._previews.write(row.preview)
         if not self.columns:
-            import json
-
             self.columns = json.loads(row.line)
 
     def finish(self) -> dict[str, Split]:
@@ -322,15 +357,22 @@ class _Writer:
             raise VitalFactoryError(f"{options.name}: no row is left; excluded: {reasons or 'nothing was found'}")
         if options.balance != "none" and self._train:
             self._balance()
-        for file in (self._list, self._previews, *(part.stream for part in self._files.values())):
-            file.close()
+        for stream in self._streams():
+            stream.close()
         return {name: part.counts() for name, part in self._files.items()}
+
+    def _streams(self) -> list[TextIO]:
+        return [self._list, self._previews, *(part.stream for part in self._files.values())]
+
+    def close(self) -> None:
+        """Close what an error left open; on a full disk, closing fails as well."""
+        for stream in self._streams():
+            with suppress(OSError):
+                stream.close()
 
     def _balance(self) -> None:
         options = self.options
-        plan = balance.plan(
-            self._train, options.balance, options.balance_alpha, options.weight_method, options.seed
-        )
+        plan = balance.plan(self._train, options.balance, options.balance_alpha, options.weight_method, options.seed)
         self._files["train"].stream.close()
         source = self.folder / "train.jsonl"
         unbalanced = source.rename(self.folder / ".train.unbalanced")
@@ -341,8 +383,6 @@ class _Writer:
         unbalanced.unlink()
 
     def _repeat(self, line: str, plan: Mapping[str, int], balanced: _SplitFile) -> None:
-        import json
-
         row = json.loads(line)
         count = plan[row["id"]]
         if not count:
@@ -399,9 +439,15 @@ def _replace(final: Path, partial: Path) -> None:
 
 
 def _peak_rss_mb() -> float:
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+    peak = max(_own_peak_rss(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def _own_peak_rss() -> int:
+    # Linux's getrusage also counts the memory of the process that started this one.
+    status = Path("/proc/self/status")
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
+    return int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def print_summary(summary: Summary, *, as_json: bool) -> None:

@@ -1,8 +1,8 @@
 """The preflight of a dataset: everything that would spoil a training run, found before it starts.
 
 LLaMA-Factory's parser and templates are used as they are, so a check takes some 15 seconds and 850 MB
-to import them. :func:`check` therefore runs in a process of its own, and :func:`inspect` is what it
-runs there.
+to import them. :func:`check_all` therefore runs in a process of its own, one for all its requests, and
+:func:`inspect` is what it runs there.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vitalfactory import recipes
 from vitalfactory.card import SPLITS, read_card
@@ -63,8 +64,11 @@ class Tokens:
 
     def describe(self) -> str:
         """Say the figures in one line."""
-        whose = f"{self.tokenizer}'s tokens" + (", the recipe's own tokenizer not being at hand" if self.stand_in else "")
-        return f"row length median {self.median}, 95th percentile {self.p95}, longest {self.longest} of {self.cutoff} ({whose})"
+        lengths = (
+            f"row length median {self.median}, 95th percentile {self.p95}, longest {self.longest} of {self.cutoff}"
+        )
+        missing = ", the recipe's own tokenizer not being at hand" if self.stand_in else ""
+        return f"{lengths} ({self.tokenizer}'s tokens{missing})"
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,15 @@ class Request:
     root : str
         Images are found from here.
     recipe : str
+    scope : {'rows', 'recipe', 'all'}
+        The dataset's files under the recipe's template and cutoff; the recipe and the registry alone; or both.
     """
 
     folder: str
     registered: dict[str, dict[str, Any]]
     root: str
     recipe: str
+    scope: Literal["rows", "recipe", "all"] = "all"
 
 
 @dataclass
@@ -93,6 +100,7 @@ class Report:
     """What a check found."""
 
     problems: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
     tokens: Tokens | None = None
 
@@ -106,15 +114,19 @@ def check_rows(folder: Path, registered: Mapping[str, Mapping[str, Any]], option
         Names every problem.
     """
     entries = {name: dict(entry) for name, entry in registered.items()}
-    registry.read(options.root)
-    report = check(Request(str(folder), entries, str(options.root), str(options.recipe)))
+    report = check(Request(str(folder), entries, str(options.root), str(options.recipe), "rows"))
     if report.problems or report.tokens is None:
         raise VitalFactoryError(f"{options.name}: " + "; ".join(report.problems))
     return report.tokens
 
 
 def check(request: Request) -> Report:
-    """Run :func:`inspect` in a process of its own.
+    """Check one dataset; see :func:`check_all`."""
+    return check_all([request])[0]
+
+
+def check_all(requests: Sequence[Request]) -> list[Report]:
+    """Run :func:`inspect_all` in a process of its own.
 
     Raises
     ------
@@ -123,15 +135,30 @@ def check(request: Request) -> Report:
     """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, "-m", "vitalfactory.dataset.check"]
-    done = subprocess.run(command, input=json.dumps(asdict(request)), capture_output=True, text=True, env=environment)
+    given = json.dumps([asdict(request) for request in requests])
+    done = subprocess.run(command, input=given, capture_output=True, encoding="utf-8", env=environment)
     if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise VitalFactoryError(f"LLaMA-Factory's check failed: {reason[0].removeprefix('error: ')}")
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    return [_report(answer) for answer in json.loads(done.stdout.strip().splitlines()[-1])]
+
+
+def _report(answer: dict[str, Any]) -> Report:
     tokens = answer.pop("tokens")
     if tokens is not None:
         tokens["histogram"] = {int(edge): count for edge, count in tokens["histogram"].items()}
     return Report(**answer, tokens=Tokens(**tokens) if tokens else None)
+
+
+def inspect_all(requests: Sequence[Request]) -> list[Report]:
+    """Inspect datasets one after the other; one that cannot be read at all has that as its problem."""
+    reports = []
+    for request in requests:
+        try:
+            reports.append(inspect(request))
+        except VitalFactoryError as error:
+            reports.append(Report([str(error)]))
+    return reports
 
 
 def inspect(request: Request) -> Report:
@@ -152,19 +179,49 @@ def inspect(request: Request) -> Report:
         A file cannot be read at all, or LLaMA-Factory refuses the recipe or the registry.
     """
     report = Report()
+    recipe = recipes.read_recipe(Path(request.recipe))
+    if request.scope != "rows":
+        report.problems += _recipe_problems(recipe, Path(request.recipe).name)
+    report.problems += _entry_problems(request.registered)
+    if request.scope == "recipe":
+        _renderers(recipe, request.registered)
+        return report
     folder = Path(request.folder)
     rows = {split: list(read_jsonl(folder / f"{split}.jsonl")) for split in SPLITS}
-    report.problems += _entry_problems(request.registered)
+    report.rows = {split: len(part) for split, part in rows.items()}
+    report.labels = {split: _label_counts(part) for split, part in rows.items()}
+    if broken := _shape_problems(request.registered, rows):
+        report.problems += broken
+        return report
     report.problems += _leaks(rows)
     report.problems += _card_problems(folder, rows)
     report.problems += _image_problems(rows, Path(request.root))
-    report.labels = {split: _label_counts(part) for split, part in rows.items()}
-    report.tokens, too_long = _measure(request, rows)
+    report.tokens, too_long = _measure(request, recipe, rows)
     report.problems += too_long
     return report
 
 
+def _recipe_problems(recipe: Mapping[str, Any], name: str) -> list[str]:
+    """Find arguments that LLaMA-Factory does not know, and a validation set drawn without regard to patients."""
+    from llamafactory import hparams
+
+    groups = (
+        hparams.ModelArguments,
+        hparams.DataArguments,
+        hparams.TrainingArguments,
+        hparams.FinetuningArguments,
+        hparams.GeneratingArguments,
+    )
+    known = sorted({argument.name for group in groups for argument in fields(group) if argument.init})
+    unknown = [key for key in recipe if key not in known]
+    problems = [f"{name}: LLaMA-Factory has no argument {key!r}{closest(str(key), known)}" for key in unknown]
+    if recipe.get("val_size"):
+        problems.append(f"{name}: val_size draws rows at random, one patient on both sides (a leak); use eval_dataset")
+    return problems
+
+
 def _entry_problems(registered: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Find what an entry lacks: LLaMA-Factory reads a key left out of ``columns`` or ``tags`` as none."""
     problems = []
     for name, entry in registered.items():
         layout = registry.SHAREGPT if entry.get("formatting") == "sharegpt" else registry.ALPACA
@@ -172,6 +229,22 @@ def _entry_problems(registered: Mapping[str, Mapping[str, Any]]) -> list[str]:
             missing = sorted(set(layout.get(block, {})) - set(entry.get(block, {})))
             if missing:
                 problems.append(f"{name}: {block} lacks {', '.join(missing)}, which LLaMA-Factory then reads as none")
+    return problems
+
+
+def _shape_problems(
+    registered: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[str]:
+    """Find rows without a column that their entry names, and images that the entry does not name."""
+    problems = [] if any(rows.values()) else ["there is no row in any split"]
+    for name, entry in registered.items():
+        columns = entry.get("columns", {})
+        part = rows[name.rsplit("_", 1)[-1]]
+        for column in sorted({"id", "group", *columns.values()}):
+            if lacking := [str(row.get("id")) for row in part if column not in row]:
+                problems.append(f"{name}: {len(lacking)} rows lack {column!r}: {_some(lacking)}")
+        if "images" not in columns and any(row.get("images") for row in part):
+            problems.append(f"{name}: its rows have images, but columns lacks images, so that LLaMA-Factory skips them")
     return problems
 
 
@@ -183,17 +256,15 @@ def _some(names: Sequence[str]) -> str:
 def _leaks(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """Find ids that repeat, and groups and contents that stand in two splits."""
     problems = []
-    ids = Counter(row.get("id") for part in rows.values() for row in part)
-    if None in ids:
-        problems.append(f"{ids.pop(None)} rows have no id")
-    if twice := sorted(str(name) for name, count in ids.items() if count > 1):
+    ids = Counter(str(row["id"]) for part in rows.values() for row in part)
+    if twice := sorted(name for name, count in ids.items() if count > 1):
         problems.append(f"ids that stand more than once: {_some(twice)}")
     groups: dict[str, set[str]] = defaultdict(set)
     contents: dict[int, dict[str, str]] = defaultdict(dict)
     for split, part in rows.items():
         for row in part:
-            groups[str(row.get("group"))].add(split)
-            contents[digest(content_of(row))][split] = str(row.get("id"))
+            groups[str(row["group"])].add(split)
+            contents[digest(content_of(row))][split] = str(row["id"])
     if leaking := sorted(group for group, splits in groups.items() if len(splits) > 1):
         problems.append(f"groups that stand in more than one split (a leak): {_some(leaking)}")
     same = sorted("=".join(places.values()) for places in contents.values() if len(places) > 1)
@@ -209,6 +280,9 @@ def _card_problems(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]
         noted = card.splits.get(split)
         if noted is None or noted.sha256 != sha256(folder / f"{split}.jsonl"):
             problems.append(f"{split}.jsonl is not the file that card.json describes; convert again")
+        strange = {label for row in part for label in _labels(row)} - set(card.labels)
+        if card.labels and strange:
+            problems.append(f"{split}: labels that are not in the card's vocabulary: {_some(sorted(strange))}")
         wrong = [str(row["id"]) for row in part if "output" in row and not _answers(row, card.answers)]
         if wrong:
             problems.append(f"{split}: the output is not its label's answer in {_some(wrong)}")
@@ -220,50 +294,67 @@ def _answers(row: Mapping[str, Any], answers: Mapping[str, str]) -> bool:
 
 
 def _image_problems(rows: Mapping[str, Sequence[Mapping[str, Any]]], root: Path) -> list[str]:
-    images = [root / image for part in rows.values() for row in part for image in row.get("images", ())]
+    images = [root / image for part in rows.values() for row in part for image in row.get("images") or ()]
     broken = [str(image) for image in images if not _readable(image)]
     return [f"images that are missing or cannot be read: {_some(broken)}"] if broken else []
 
 
 def _readable(image: Path) -> bool:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(image) as opened:
-            opened.verify()
-    except (OSError, SyntaxError, UnidentifiedImageError):
+            opened.draft("L", (64, 64))  # a JPEG is read to its end, but decoded to a small one
+            opened.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
     return True
 
 
+def _labels(row: Mapping[str, Any]) -> list[str]:
+    label = row.get("label")
+    return [str(name) for name in row.get("labels") or ([] if label is None else [label])]
+
+
 def _label_counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    labels = Counter(label for row in rows for label in row.get("labels", [row.get("label")]) if label is not None)
-    return dict(sorted(labels.items()))
+    return dict(sorted(Counter(label for row in rows for label in _labels(row)).items()))
+
+
+@cache
+def _tokenizer(name: str, template: str) -> tuple[Any, str]:
+    """Load a model's tokenizer, or the embedded one; one for each template, which adapts it in place."""
+    from vitalfactory.models import embedded
+    from vitalfactory.render import load_tokenizer
+
+    del template
+    own = load_tokenizer(name)
+    return (own, name) if own is not None else (embedded.load_tokenizer(), embedded.NAME)
+
+
+def _renderers(recipe: Mapping[str, Any], registered: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    from vitalfactory.render import Renderer
+
+    tokenizer, _ = _tokenizer(str(recipe.get("model_name_or_path")), str(recipe.get("template")))
+    return {name: Renderer(recipe, tokenizer, registered, name) for name in registered}
 
 
 def _measure(
-    request: Request, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    request: Request, recipe: Mapping[str, Any], rows: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> tuple[Tokens, list[str]]:
     """Count the tokens of every row, and find the rows that the cutoff would cut."""
-    from vitalfactory.models import embedded
-    from vitalfactory.render import Renderer, load_tokenizer
-
-    recipe = recipes.read_recipe(Path(request.recipe))
-    name = str(recipe.get("model_name_or_path"))
-    own = load_tokenizer(name)
-    tokenizer = own or embedded.load_tokenizer()
+    model = str(recipe.get("model_name_or_path"))
     cutoff = int(recipe.get("cutoff_len", 2048))
     lengths: list[int] = []
     too_long: list[str] = []
-    for registered in request.registered:
-        split = registered.rsplit("_", 1)[-1]
-        renderer = Renderer(recipe, tokenizer, request.registered, registered)
-        for row in rows[split]:
+    for name, renderer in _renderers(recipe, request.registered).items():
+        end = int(renderer.template.efficient_eos)  # such a template's answers end in a token added later
+        for row in rows[name.rsplit("_", 1)[-1]]:
             rendered = renderer.render(row)
-            lengths.append(len(rendered.prompt) + len(rendered.answer))
+            lengths.append(len(rendered.prompt) + len(rendered.answer) + end)
             if lengths[-1] > cutoff:
                 too_long.append(f"{row['id']} ({lengths[-1]})")
-    tokens = _tokens(sorted(lengths), cutoff, name if own else embedded.NAME, stand_in=own is None)
+    _, counted_by = _tokenizer(model, str(recipe.get("template")))
+    tokens = _tokens(sorted(lengths), cutoff, counted_by, stand_in=counted_by != model)
     if not too_long:
         return tokens, []
     return tokens, [
@@ -288,7 +379,7 @@ def _tokens(lengths: Sequence[int], cutoff: int, tokenizer: str, *, stand_in: bo
     )
 
 
-def find(name: str, root: Path) -> tuple[Path, dict[str, dict[str, Any]]]:
+def find(name: str, root: Path, *, data: bool = True) -> tuple[Path, dict[str, dict[str, Any]]]:
     """Find a dataset's folder and the registry entries of its three splits.
 
     Parameters
@@ -297,6 +388,8 @@ def find(name: str, root: Path) -> tuple[Path, dict[str, dict[str, Any]]]:
         A dataset, or one of its registered splits.
     root : Path
         The folder of ``dataset_info.json``.
+    data : bool
+        Whether the dataset must have been converted already.
 
     Raises
     ------
@@ -306,21 +399,26 @@ def find(name: str, root: Path) -> tuple[Path, dict[str, dict[str, Any]]]:
     known = registry.read(root)
     base = name if f"{name}_train" in known else name.rsplit("_", 1)[0]
     names = [f"{base}_{split}" for split in SPLITS]
-    missing = [full for full in names if full not in known]
-    if missing or name not in (base, *names):
-        raise VitalFactoryError(f"{name}: not registered in {root / registry.FILE_NAME}{closest(name, list(known))}")
-    folder = (root / str(known[names[0]].get("file_name"))).parent
-    if not (folder / "card.json").is_file():
+    where = root / registry.FILE_NAME
+    if name not in known and (name != base or names[0] not in known):
+        near = closest(name, sorted({*known, *(full.rpartition("_")[0] for full in known)}))
+        raise VitalFactoryError(f"{name}: not registered in {where}{near}")
+    found = {full: known[full] for full in names if isinstance(known.get(full), dict)}
+    files = {full: root / str(entry.get("file_name")) for full, entry in found.items()}
+    folder = next(iter(files.values()), root).parent
+    if files != {full: folder / f"{split}.jsonl" for full, split in zip(names, SPLITS, strict=True)}:
+        raise VitalFactoryError(f"{name}: {where} does not have it as {', '.join(names)}, the files of one folder")
+    if data and not (folder / "card.json").is_file():
         raise VitalFactoryError(f"{name}: {folder} holds no dataset yet; run converters/{base.split('_')[0]}.py first")
-    return folder, {full: known[full] for full in names}
+    return folder, found
 
 
 def _main() -> None:
     from vitalfactory.errors import run
 
     def work(_: Sequence[str]) -> None:
-        report = inspect(Request(**json.loads(sys.stdin.read())))
-        print(json.dumps(asdict(report)))
+        reports = inspect_all([Request(**given) for given in json.loads(sys.stdin.read())])
+        print("\n" + json.dumps([asdict(report) for report in reports]))
 
     run(work)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vitalfactory.card import Kind
 from vitalfactory.files import dumps
+
+if TYPE_CHECKING:
+    from vitalfactory.card import Kind
 
 
 @dataclass(frozen=True)

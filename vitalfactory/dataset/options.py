@@ -67,6 +67,7 @@ class Options:
     root: Path = ROOT
 
     def __post_init__(self) -> None:
+        """Refuse values that are out of range or contradict one another."""
         if not self.name.replace("_", "").replace("-", "").isalnum() or not self.name.isascii():
             raise VitalFactoryError(f"--name {self.name!r}: use ASCII letters, digits, '-' and '_' only")
         if self.folds is not None and (self.val_fold is None or self.test_fold is None):
@@ -78,6 +79,9 @@ class Options:
         for flag, value in (("--workers", self.workers), ("--limit", self.limit), ("--wordings", self.wordings)):
             if value is not None and value < 1:
                 raise VitalFactoryError(f"{flag} {value}: expected at least 1")
+        for flag, value in (("--seed", self.seed), ("--max-bad", self.max_bad)):
+            if value is not None and value < 0:
+                raise VitalFactoryError(f"{flag} {value}: expected 0 or more")
 
     def flags(self) -> list[str]:
         """List the flags that decide the dataset's content, for its card."""

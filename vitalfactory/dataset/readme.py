@@ -53,7 +53,8 @@ def _body(card: Card) -> str:
 
 def _table(card: Card) -> str:
     labels = card.labels
-    lines = ["| split | rows | groups |" + "".join(f" {label} |" for label in labels), "|---|" + "---|" * (2 + len(labels))]
+    head = "| split | rows | groups |" + "".join(f" {label} |" for label in labels)
+    lines = [head, "|---|" + "---|" * (2 + len(labels))]
     for name, part in card.splits.items():
         counts = "".join(f" {part.labels.get(label, 0)} |" for label in labels)
         lines.append(f"| {name} | {part.rows} | {part.groups} |{counts}")

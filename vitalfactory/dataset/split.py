@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from vitalfactory.card import SPLITS
 from vitalfactory.dataset.example import Entry, digest
 from vitalfactory.errors import VitalFactoryError
+from vitalfactory.files import read_csv
 
 
 def parse_shares(text: str) -> tuple[int, int, int]:
@@ -89,9 +89,10 @@ def by_folds(entries: Sequence[Entry], folds: Mapping[str, int], val_fold: int, 
         raise VitalFactoryError(f"--val-fold and --test-fold are both {val_fold}; they must differ")
     fold_of: dict[str, int] = {}
     for entry in entries:
-        fold = folds.get(entry.id, folds.get(entry.group))
-        if fold is None:
+        name = entry.id if entry.id in folds else entry.group
+        if name not in folds:
             continue
+        fold = folds[name]
         if fold_of.setdefault(entry.group, fold) != fold:
             raise VitalFactoryError(f"group {entry.group!r} stands in folds {fold_of[entry.group]} and {fold}")
     names = {val_fold: "val", test_fold: "test"}
@@ -130,10 +131,11 @@ def read_folds(folder: Path) -> dict[str, int]:
 
 
 def _names(file: Path) -> list[str]:
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        known = ("file_name", "record", "group", "subject", "id")
-        column = next((name for name in known if name in (reader.fieldnames or ())), None)
-        if column is None:
-            raise VitalFactoryError(f"{file}: expected a column named one of {', '.join(known)}")
-        return [row[column] for row in reader if row[column]]
+    lines = read_csv(file)
+    _, header = next(lines, (0, []))
+    known = ("file_name", "record", "group", "subject", "id")
+    column = next((name for name in known if name in header), None)
+    if column is None:
+        raise VitalFactoryError(f"{file}: expected a column named one of {', '.join(known)}")
+    place = header.index(column)
+    return [cells[place] for _, cells in lines if len(cells) > place and cells[place]]

@@ -8,7 +8,7 @@ it is the figure itself, equal to scikit-learn's.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,9 @@ def _figure(value: float, resampled: Floats) -> Figure:
 
 def ratio(above: Floats, below: Floats) -> Floats:
     """Divide, NaN where there is nothing to divide by."""
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below != 0)
+    undefined = np.full(np.broadcast(above, below).shape, np.nan)
+    divided: Floats = np.divide(above, below, out=undefined, where=below != 0)
+    return divided
 
 
 class Ranking:
@@ -99,6 +101,7 @@ class Ranking:
 
     Attributes
     ----------
+    rows : int
     distinct : array of float, shape (distinct scores,)
         The scores that occur, the highest first.
     """
@@ -108,6 +111,7 @@ class Ranking:
         ordered = scores[self._order]
         self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else np.empty(0, int)
         self._positive = positive[self._order].astype(np.float64)
+        self.rows = len(scores)
         self.distinct: Floats = ordered[self._starts]
 
     def counts(self, weights: Floats) -> tuple[Floats, Floats]:
@@ -161,6 +165,7 @@ def calibration_error(weights: Floats, probabilities: Floats, true: Floats, bins
     return ratio(distance, weights.sum(axis=1))
 
 
-def bin_of(probabilities: Floats, bins: int) -> NDArray[Any]:
-    """Number the equal-width bin of each probability; 1 belongs to the last."""
-    return np.minimum((probabilities * bins).astype(int), bins - 1)
+def bin_of(probabilities: Floats, bins: int) -> NDArray[np.int64]:
+    """Find the equal-width bin of each probability; 1 belongs to the last."""
+    places: NDArray[np.int64] = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    return places

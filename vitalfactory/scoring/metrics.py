@@ -8,7 +8,8 @@ An unparsed answer is a wrong answer, so it leaves no denominator:
 - Cohen's kappa and MCC see it as a column of its own, "unparsed", that agrees with no gold label.
 - Precision, PPV and NPV are about the rows that were called so; an unparsed answer calls nothing and is in
   none of them, which is why the parse rate stands beside every figure.
-- AUROC, AUPRC, Brier score and calibration error are about probabilities, which every row has or none.
+- AUROC, AUPRC, Brier score and calibration error are about probabilities, which every row has or none. (The
+  calibration error of a resample is biased upwards, and so is its interval.)
 
 With probabilities and a positive label, a row is called positive where that label's probability reaches a
 threshold: the one with the highest F1 on the validation rows, or 0.5 where there are none. Test rows never
@@ -106,7 +107,9 @@ def check(rows: Sequence[Prediction], card: Card, where: str) -> None:
         raise VitalFactoryError(f"{where}: holds no rows; run eval/score.py or eval/generate.py first")
     scored = sum(row.probabilities is not None for row in rows)
     if 0 < scored < len(rows):
-        raise VitalFactoryError(f"{where}: {len(rows) - scored} of {len(rows)} rows have no probabilities; score all or none")
+        raise VitalFactoryError(
+            f"{where}: {len(rows) - scored} of {len(rows)} rows have no probabilities; score all or none"
+        )
     for row in rows:
         if fault := _fault(row, card.labels):
             raise VitalFactoryError(f"{where}: row {row.id!r}: {fault}")
@@ -250,14 +253,15 @@ def figures_of(rows: Sequence[Prediction], card: Card, threshold: float | None) 
 
 
 def _numbered(decisions: Sequence[str | None], labels: Sequence[str]) -> Ints:
-    """Number labels in the card's order; one more is unparsed."""
+    """Turn labels into their places on the card; one more is unparsed."""
     return np.asarray([len(labels) if label is None else labels.index(label) for label in decisions])
 
 
 def _confusion(weights: Floats, gold: Ints, decided: Ints, labels: int) -> Floats:
     """Count pairs of gold label and decision, shape (resamples, labels, labels + 1)."""
     cells = np.eye(labels * (labels + 1))[gold * (labels + 1) + decided]
-    return (weights @ cells).reshape(-1, labels, labels + 1)
+    counts: Floats = (weights @ cells).reshape(-1, labels, labels + 1)
+    return counts
 
 
 def _of_decisions(counts: Floats, card: Card) -> dict[Key, Floats]:
@@ -452,6 +456,6 @@ def record(path: Path, row: Mapping[str, Any]) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows([kept for kept in old if kept.get("run") != row["run"]])
-        writer.writerow(dict(row))
+        rows: list[Mapping[str, Any]] = [row if kept.get("run") == row["run"] else kept for kept in old]
+        writer.writerows(rows if row in rows else [*rows, row])
         write_text(path, text.getvalue())

@@ -15,7 +15,6 @@ Sources
 
 from __future__ import annotations
 
-import csv
 import re
 import struct
 from collections.abc import Iterator
@@ -27,9 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
+from vitalfactory.files import read_csv
 
 REFERENCE = "REFERENCE.csv"
 LABELS = "labels.csv"
+MOST_SAMPLES_PER_BYTE = 64
+"""Of compressed signals; those of the usual formats have one at most."""
 MAT_HEADER = struct.Struct("<5i")
 MAT_INT16 = 30
 """MAT version 4's type number of little-endian int16 values, as the Challenge's files hold."""
@@ -122,17 +124,24 @@ def _read_wfdb(stem: Path) -> Recording:
 
 def _check_sizes(folder: Path, header: object) -> None:
     """Compare the sizes that headers claim with the files' own, before memory is taken for them."""
-    names = getattr(header, "file_name", None) or []
-    claimed = int(getattr(header, "sig_len", 0) or 0)
-    for name in set(names):
+    if getattr(header, "seg_name", None):
+        raise UnusableRecord("unreadable", "a record of several segments; cut it into records of one")
+    length = int(getattr(header, "sig_len", 0) or 0)
+    frames = length + _largest(header, "skew")
+    claimed = frames * sum(count or 1 for count in getattr(header, "samps_per_frame", None) or [1])
+    for name in set(getattr(header, "file_name", None) or []):
         if Path(name).name != name:
             raise UnusableRecord("outside the folder", name)
         file = folder / name
         size = file.stat().st_size
-        if claimed > 64 * size:
-            raise UnusableRecord("unreadable", f"{name}: the header claims {claimed} samples, the file has {size} bytes")
+        if claimed > MOST_SAMPLES_PER_BYTE * size:
+            raise UnusableRecord("unreadable", f"{name}: the header claims {claimed} samples in {size} bytes")
         if file.suffix == ".mat":
-            _check_mat(file, claimed, size)
+            _check_mat(file, length, size)
+
+
+def _largest(header: object, field: str) -> int:
+    return max((int(value or 0) for value in getattr(header, field, None) or ()), default=0)
 
 
 def _check_mat(file: Path, claimed: int, size: int) -> None:
@@ -192,14 +201,12 @@ def cinc2017(folder: Path) -> Iterator[WfdbRecord]:
         The reference is missing or a line has fewer than two columns.
     """
     reference = folder / REFERENCE
-    with reference.open(encoding="utf-8-sig", newline="") as stream:
-        for number, line in enumerate(csv.reader(stream), 1):
-            cells = [cell.strip() for cell in line]
-            if not any(cells) or (number == 1 and tuple(cells[:2]) in _CHALLENGE_HEADER_ROWS):
-                continue
-            if len(cells) < 2:
-                raise VitalFactoryError(f"{reference}:{number}: expected 'record,label', found {','.join(line)!r}")
-            yield WfdbRecord(cells[0], cells[0], cells[1], folder)
+    for place, (number, cells) in enumerate(read_csv(reference)):
+        if place == 0 and tuple(cell.lower() for cell in cells[:2]) in _CHALLENGE_HEADER_ROWS:
+            continue
+        if len(cells) < 2:
+            raise VitalFactoryError(f"{reference}:{number}: expected 'record,label', found {','.join(cells)!r}")
+        yield WfdbRecord(cells[0], cells[0], cells[1], folder)
 
 
 def wfdb_folder(folder: Path) -> Iterator[WfdbRecord]:
@@ -220,15 +227,17 @@ def wfdb_folder(folder: Path) -> Iterator[WfdbRecord]:
         ``labels.csv`` is missing or lacks a column or a value.
     """
     labels = folder / LABELS
-    with labels.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = {"record", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise VitalFactoryError(f"{labels}: lacks the column {', '.join(sorted(missing))}; expected record,label,patient")
-        for row in reader:
-            if not row["record"] or not row["label"]:
-                raise VitalFactoryError(f"{labels}:{reader.line_num}: a record or its label is empty")
-            yield WfdbRecord(row["record"], row.get("patient") or row["record"], row["label"], folder)
+    lines = read_csv(labels)
+    _, header = next(lines, (0, []))
+    if missing := {"record", "label"} - set(header):
+        raise VitalFactoryError(
+            f"{labels}: lacks the column {', '.join(sorted(missing))}; expected record,label and, where known, patient"
+        )
+    for number, cells in lines:
+        row = dict(zip(header, cells, strict=False))
+        if not row.get("record") or not row.get("label"):
+            raise VitalFactoryError(f"{labels}:{number}: a record or its label is empty")
+        yield WfdbRecord(row["record"], row.get("patient") or row["record"], row["label"], folder)
 
 
 def synthetic(count: int, seed: int) -> Iterator[SyntheticRecord]:

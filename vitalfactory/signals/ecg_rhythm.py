@@ -26,6 +26,10 @@ Ints = NDArray[np.int64]
 
 MIN_BEATS = 6
 MIN_SECONDS = 5.0
+MAX_SECONDS = 3600.0
+"""The entropy of an RR series takes memory by the square of its length."""
+FS_HZ = (100.0, 10_000.0)
+"""The beat detector looks at 5 to 30 Hz; below 100 Hz a P wave is a few samples."""
 MAX_ABS_MV = 50.0
 BAND_HZ = (0.5, 40.0)
 IRREGULAR_CHANGE = 0.10
@@ -81,20 +85,14 @@ def find_beats(recording: Recording) -> Beats:
     Raises
     ------
     UnusableRecord
-        With the reason ``too short``, ``not finite``, ``flat``, ``out of range`` or ``too few beats``.
+        With the reason ``sampling rate``, ``too short``, ``too long``, ``not finite``, ``flat``,
+        ``out of range`` or ``too few beats``.
     """
     from scipy.signal import sosfiltfilt
     from sleepecg import detect_heartbeats
 
+    _check(recording)
     signal, fs = recording.signal, recording.fs
-    if len(signal) < MIN_SECONDS * fs:
-        raise UnusableRecord("too short")
-    if not np.isfinite(signal).all():
-        raise UnusableRecord("not finite")
-    if np.ptp(signal) < 1e-3:
-        raise UnusableRecord("flat")
-    if np.abs(signal).max() > MAX_ABS_MV:
-        raise UnusableRecord("out of range")
     filtered = sosfiltfilt(_band_pass(fs), signal)
     found = np.asarray(detect_heartbeats(_without_spikes(filtered, fs), fs), dtype=np.int64)
     if len(found) < MIN_BEATS:
@@ -105,6 +103,23 @@ def find_beats(recording: Recording) -> Beats:
     if len(peaks) < MIN_BEATS:
         raise UnusableRecord("too few beats")
     return Beats(upright, fs, peaks, inverted)
+
+
+def _check(recording: Recording) -> None:
+    signal, fs = recording.signal, recording.fs
+    if not FS_HZ[0] <= fs <= FS_HZ[1]:
+        raise UnusableRecord("sampling rate", f"{fs} Hz is not between {FS_HZ[0]:.0f} and {FS_HZ[1]:.0f}")
+    seconds = len(signal) / fs
+    if seconds < MIN_SECONDS:
+        raise UnusableRecord("too short", f"{seconds:.1f} s of at least {MIN_SECONDS:.0f}")
+    if seconds > MAX_SECONDS:
+        raise UnusableRecord("too long", f"{seconds:.0f} s of at most {MAX_SECONDS:.0f}")
+    if not np.isfinite(signal).all():
+        raise UnusableRecord("not finite")
+    if np.ptp(signal) < 1e-3:
+        raise UnusableRecord("flat")
+    if np.abs(signal).max() > MAX_ABS_MV:
+        raise UnusableRecord("out of range", f"{np.abs(signal).max():.0f} mV of at most {MAX_ABS_MV:.0f}")
 
 
 def _without_spikes(signal: Floats, fs: float) -> Floats:
@@ -256,7 +271,7 @@ def _lorenz_cells(change: Floats, cell_ms: float = 40.0) -> float:
     if len(change) < 2:
         return 0.0
     cells = np.round(np.stack((change[:-1], change[1:])) / cell_ms).astype(np.int64)
-    return len(np.unique(cells, axis=1).T) / cells.shape[1]
+    return float(len(np.unique(cells, axis=1).T) / cells.shape[1])
 
 
 def _atrial_statistics(beats: Beats) -> dict[str, float]:

@@ -1,0 +1,398 @@
+"""Figures with intervals, and a report, of a run whose answers are one label each.
+
+    python eval/classify.py results/ecg_smollm2
+
+Reads the run's predictions.jsonl, predictions_val.jsonl for the threshold, and generations.jsonl for the
+answers in free text. Writes metrics.json and report.html into the run and a line into metrics.csv beside it.
+
+    python eval/classify.py results/mine --data data/ecg --generated-predictions generated_predictions.jsonl
+
+makes a run out of what LLaMA-Factory's do_predict wrote, after checking that it belongs to the dataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitalfactory.errors import VitalFactoryError, run
+
+if TYPE_CHECKING:
+    from vitalfactory.card import Card
+    from vitalfactory.predictions import Answered, Prediction
+
+WRITTEN_BY = {"predictions": "eval/score.py", "generations": "eval/generate.py"}
+MANIFEST_COLUMNS = ("date", "dataset", "model", "method", "recipe", "adapter")
+SHAPE_COLUMNS = ("split", "answered", "rows", "groups", "threshold", "threshold_from")
+FREE_TEXT = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity", "macro_f1")
+
+
+@dataclass
+class Run:
+    """A run's folder and what it is about.
+
+    Attributes
+    ----------
+    folder : Path
+    manifest : dict
+        The content of run.json.
+    card : Card
+    notes : list of str
+        What a reader of the figures must know.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    card: Card
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def dataset(self) -> Path:
+        """The dataset's folder, which may have gone."""
+        from vitalfactory.files import ROOT
+
+        return ROOT / str(self.manifest.get("dataset_dir"))
+
+    def source(self, split: str) -> dict[str, dict[str, Any]] | None:
+        """Read a split of the dataset by id; None where the file is not the one that the run is about."""
+        from vitalfactory.files import read_jsonl, sha256
+
+        path = self.dataset / f"{split}.jsonl"
+        wanted = self.manifest.get("dataset_sha256", {}).get(split)
+        if not path.is_file() or sha256(path) != wanted:
+            state = "has changed since the run was made" if path.is_file() else "is not there"
+            self.notes.append(f"{path} {state}: ids and labels were not checked against it")
+            return None
+        return {row["id"]: row for row in read_jsonl(path)}
+
+    def answers(
+        self, split: str, answered: Answered, source: Mapping[str, Mapping[str, Any]] | None
+    ) -> list[Prediction] | None:
+        """Read and check the answers to a split; None where the run has none."""
+        from vitalfactory.predictions import predictions_file, read_predictions
+        from vitalfactory.scoring.metrics import check
+
+        path = predictions_file(self.folder, split, answered)
+        if not path.is_file():
+            return None
+        rows = read_predictions(path)
+        check(rows, self.card, str(path))
+        limit = self.manifest.get("decoding", {}).get(answered, {}).get("limit")
+        total = len(source) if source is not None else self.card.splits[split].rows
+        expected = min(total, limit or total)
+        again = f"run {WRITTEN_BY[answered]} again with the same --out, it goes on where it stopped"
+        if source is not None:
+            _compare(rows, source, list(source)[:expected], path, again)
+        elif len(rows) < expected:
+            raise VitalFactoryError(f"{path}: {expected - len(rows)} of {expected} {split} rows are missing; {again}")
+        if expected < total:
+            self.notes.append(f"{answered} ({split}): the first {expected} of {total} rows only, by --limit")
+        return rows
+
+
+def _compare(
+    rows: Sequence[Prediction], source: Mapping[str, Mapping[str, Any]], expected: Sequence[str], path: Path, again: str
+) -> None:
+    """Check that a predictions file holds the dataset's rows, with their labels and groups."""
+    have = {row.id for row in rows}
+    missing = [name for name in expected if name not in have]
+    if missing:
+        raise VitalFactoryError(
+            f"{path}: {len(missing)} of {len(expected)} rows of the dataset are missing, first {missing[0]!r}; {again}"
+        )
+    for row in rows:
+        if row.id not in source:
+            raise VitalFactoryError(f"{path}: row {row.id!r} is not in the dataset; it belongs to another one")
+        for name, value in (("label", row.label), ("group", row.group)):
+            if source[row.id].get(name) != value:
+                raise VitalFactoryError(
+                    f"{path}: row {row.id!r} has the {name} {value!r}; the dataset has {source[row.id].get(name)!r}"
+                )
+
+
+def open_folder(folder: Path) -> Run:
+    """Open a run's folder.
+
+    Raises
+    ------
+    VitalFactoryError
+        It holds no run, or one whose answers are of another kind.
+    """
+    from vitalfactory.card import read_card
+    from vitalfactory.files import read_json
+
+    if not (folder / "run.json").is_file():
+        raise VitalFactoryError(f"{folder}: holds no run (run.json); make one with eval/score.py --out {folder}")
+    manifest = read_json(folder / "run.json")
+    if not isinstance(manifest, dict):
+        raise VitalFactoryError(f"{folder / 'run.json'}: expected a JSON object")
+    card = read_card(folder / "card.json")
+    if card.kind != "classify":
+        raise VitalFactoryError(f"{folder}: its answers are of the kind {card.kind!r}; classify.py needs 'classify'")
+    return Run(folder, manifest, card)
+
+
+def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[str, Any]:
+    """Judge a run and write metrics.json, report.html and its line in the table of runs.
+
+    Parameters
+    ----------
+    folder : Path
+        The run.
+    split : str
+        The split that is judged; thresholds come from ``val`` whatever it is.
+    table : Path, optional
+        The CSV file of all runs; ``metrics.csv`` beside the run by default.
+
+    Returns
+    -------
+    dict
+        The content of metrics.json.
+
+    Raises
+    ------
+    VitalFactoryError
+        The folder holds no complete run of this dataset.
+    """
+    from vitalfactory.files import write_json, write_text
+    from vitalfactory.scoring.metrics import record
+    from vitalfactory.scoring.report import report, worst
+
+    opened = open_folder(folder)
+    if split not in opened.card.splits:
+        raise VitalFactoryError(f"{folder}: its dataset has no {split}; it has {', '.join(opened.card.splits)}")
+    source = opened.source(split)
+    metrics, rows = _measure(opened, split, source)
+    shown = {row.id for row, _ in worst(rows, opened.card, metrics["threshold"])}
+    previews = _previews(opened.dataset, shown) if source is not None else {}
+    page = report(metrics, rows, opened.card, previews, source or {})
+    write_json(folder / "metrics.json", metrics)
+    write_text(folder / "report.html", page)
+    record(table or folder.resolve().parent / "metrics.csv", _line(metrics))
+    return metrics
+
+
+def _measure(
+    opened: Run, split: str, source: Mapping[str, Mapping[str, Any]] | None
+) -> tuple[dict[str, Any], list[Prediction]]:
+    from vitalfactory.scoring.metrics import majority, measure
+
+    card = opened.card
+    predictions = opened.answers(split, "predictions", source)
+    generations = opened.answers(split, "generations", source)
+    rows = predictions or generations
+    if rows is None:
+        raise VitalFactoryError(
+            f"{opened.folder}: holds no answers to {split}; run eval/score.py --out {opened.folder} first"
+        )
+    val = None
+    if split != "val" and rows[0].probabilities is not None and "val" in card.splits:
+        val = opened.answers("val", "predictions", opened.source("val"))
+    metrics = {
+        "run": opened.folder.resolve().name,
+        "split": split,
+        "answered": "predictions" if predictions else "generations",
+        **measure(rows, val, card),
+        "free_text": _free_text(generations, card) if generations else None,
+        "majority": majority(rows, card),
+        "notes": opened.notes,
+        "manifest": opened.manifest,
+    }
+    return metrics, rows
+
+
+def _free_text(rows: Sequence[Prediction], card: Card) -> dict[str, Any]:
+    from vitalfactory.scoring.metrics import measure
+
+    measured = measure(rows, None, card)
+    figures = {name: measured["figures"][name] for name in FREE_TEXT}
+    return {
+        "rows": len(rows),
+        "parse_rate": measured["parse_rate"],
+        "figures": figures,
+        "confusion": measured["confusion"],
+    }
+
+
+def _previews(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
+    """Read the drawings of a few rows, where the dataset has any."""
+    from vitalfactory.files import read_jsonl
+
+    path = folder / "previews.jsonl"
+    needed = {"fs", "unit", "scale", "trace"}
+    if not path.is_file():
+        return {}
+    return {row["id"]: row for row in read_jsonl(path) if row.get("id") in wanted and needed <= set(row)}
+
+
+def _line(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a run's figures out as one line of the table of runs."""
+    line = {"run": metrics["run"], **{name: metrics["manifest"].get(name) for name in MANIFEST_COLUMNS}}
+    line |= {name: metrics[name] for name in SHAPE_COLUMNS}
+    for name, figure in {"parse_rate": metrics["parse_rate"], **metrics["figures"]}.items():
+        line |= {name: figure["value"], f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
+    free = metrics["free_text"]
+    line["free_text_parse_rate"] = free["parse_rate"]["value"] if free else None
+    line |= {f"free_text_{name}": free["figures"][name]["value"] if free else None for name in ("accuracy", "f1")}
+    return {name: _shown(value) for name, value in line.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else value
+
+
+def take_over(folder: Path, file: Path, data: Path, split: str, model: str) -> None:
+    """Make a run out of LLaMA-Factory's ``generated_predictions.jsonl``.
+
+    Parameters
+    ----------
+    folder : Path
+        The run to make.
+    file : Path
+        Lines of ``prompt``, ``predict`` and ``label``, without ids, in the order of the split.
+    data : Path
+        The dataset's folder.
+    split : str
+    model : str
+        The model's name for the manifest.
+
+    Raises
+    ------
+    VitalFactoryError
+        The file has another number of lines than the split, or a line that is not about its row.
+    """
+    from vitalfactory.card import read_card
+    from vitalfactory.files import read_jsonl, sha256, write_text
+    from vitalfactory.predictions import Prediction, dataset_manifest, open_run, predictions_file
+    from vitalfactory.scoring.parsing import Parser
+
+    card = read_card(data / "card.json")
+    parser = Parser.from_card(card)
+    rows = list(read_jsonl(data / f"{split}.jsonl"))
+    written = list(read_jsonl(file))
+    if len(written) != len(rows):
+        raise VitalFactoryError(
+            f"{file}: {len(written)} lines, {data / f'{split}.jsonl'} has {len(rows)}; expected one line a row: "
+            f"predict on {card.name}_{split} alone, without max_samples"
+        )
+    predictions = []
+    for number, (line, row) in enumerate(zip(written, rows, strict=True), 1):
+        if fault := _disagreement(line, row):
+            raise VitalFactoryError(
+                f"{file}:{number}: {fault} (row {row['id']!r} of {split}.jsonl); the order is not the dataset's"
+            )
+        text = line["predict"].encode("utf-8", "replace").decode("utf-8")
+        answer = {"probabilities": None, "text": text, "parsed": parser.parse(text)}
+        predictions.append(Prediction(id=row["id"], group=row["group"], label=row["label"], **answer))
+    manifest = {
+        "model": model,
+        "method": "language model",
+        "recipe": None,
+        "adapter": None,
+        **dataset_manifest(data, card),
+    }
+    open_run(folder, manifest, {"generations": {"file": file.name, "sha256": sha256(file)}}, data / "card.json")
+    path = predictions_file(folder, split, "generations")
+    write_text(path, "".join(prediction.line() for prediction in predictions))
+
+
+def _disagreement(line: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
+    """Say how a line of LLaMA-Factory's output contradicts the row in the same place."""
+    for name in ("prompt", "predict", "label"):
+        if not isinstance(line.get(name), str):
+            return f"expected a text under {name!r}"
+    question, output = _told(row)
+    if line["label"].strip() != output.strip():
+        return f"label {line['label'].strip()!r} is not the row's output {output.strip()!r}"
+    # Decoding may change the space around punctuation.
+    if "".join(question.split()) not in "".join(line["prompt"].split()):
+        return "the prompt does not hold the row's input"
+    return None
+
+
+def _told(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a row asks and what it answers, Alpaca or ShareGPT."""
+    if "messages" in row:
+        *_, question, answer = (str(message["content"]) for message in row["messages"])
+        return question.replace("<image>", ""), answer
+    return str(row.get("input") or row["instruction"]), str(row["output"])
+
+
+def table_of(metrics: Mapping[str, Any]) -> str:
+    """Lay figures out in aligned columns, the majority class beside them."""
+    from vitalfactory.scoring.metrics import FIGURES
+
+    usual = metrics["majority"]["figures"] if metrics["majority"] else {}
+    shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
+    lines = [
+        (FIGURES[name], _told_figure(figure), _told_figure(usual[name], bare=True) if name in usual else "")
+        for name, figure in shown.items()
+        if figure["value"] is not None
+    ]
+    beside = f"always {metrics['majority']['label']}" if metrics["majority"] else ""
+    lines = [("figure", "value [95 % interval]", beside), *lines]
+    first, second = (max(len(line[column]) for line in lines) for column in (0, 1))
+    return "\n".join(f"  {name:<{first}}  {value:<{second}}  {other}".rstrip() for name, value, other in lines)
+
+
+def _told_figure(figure: Mapping[str, float | None], *, bare: bool = False) -> str:
+    if figure["value"] is None:
+        return "-"
+    value = f"{figure['value']:.3f}"
+    return value if bare or figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def _print(metrics: Mapping[str, Any], folder: Path) -> None:
+    threshold = metrics["threshold"]
+    chosen = f", threshold {threshold:.4g} ({metrics['threshold_from']})" if threshold is not None else ""
+    print(f"{metrics['run']}: {metrics['split']}, {metrics['rows']} rows of {metrics['groups']} groups{chosen}")
+    print(table_of(metrics))
+    if metrics["free_text"] and metrics["answered"] == "predictions":
+        free = metrics["free_text"]
+        told = ", ".join(f"{name} {_told_figure(free['figures'][name])}" for name in ("accuracy", "f1", "macro_f1"))
+        print(f"  free text: parsed {_told_figure(free['parse_rate'])}, {told} ({free['rows']} rows)")
+    for note in metrics["notes"]:
+        print(f"  note: {note}")
+    if metrics["manifest"].get("synthetic"):
+        print("  synthetic recordings: these figures say nothing about patients")
+    print(f"  report: {folder / 'report.html'}")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python eval/classify.py", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("run", type=Path, help="the run's folder, such as results/ecg_smollm2")
+    add(
+        "--generated-predictions",
+        type=Path,
+        metavar="FILE",
+        help="make the run out of LLaMA-Factory's output; needs --data",
+    )
+    add("--data", type=Path, metavar="DIR", help="the dataset's folder, for --generated-predictions")
+    add("--dataset-split", choices=("train", "val", "test"), default="test", help="the split to judge (default: test)")
+    add("--model-name", default="unknown", help="the model's name in the manifest, for --generated-predictions")
+    add("--csv", type=Path, metavar="PATH", help="the table of runs (default: metrics.csv beside the run)")
+    add("--json", action="store_true", help="print metrics.json on the last line")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    if (arguments.generated_predictions is None) != (arguments.data is None):
+        raise VitalFactoryError("--generated-predictions FILE and --data DIR go together")
+    if arguments.generated_predictions is not None:
+        given = (arguments.generated_predictions, arguments.data, arguments.dataset_split, arguments.model_name)
+        take_over(arguments.run, *given)
+    metrics = judge(arguments.run, arguments.dataset_split, arguments.csv)
+    _print(metrics, arguments.run)
+    if arguments.json:
+        from vitalfactory.files import dumps
+
+        print(dumps(metrics))
+
+
+if __name__ == "__main__":
+    run(main)
