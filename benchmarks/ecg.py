@@ -49,8 +49,8 @@ def plan(folder: Path, source: Sequence[str], training: Sequence[str] = ()) -> l
         ),
         Step("Rhythm rule", ("python", "-m", "vitalfactory.models.rhythm_rule", *dataset, "--out", runs["rule"])),
         Step("Gradient boosting", ("python", "-m", "vitalfactory.models.boosted", *dataset, "--out", runs["boosted"])),
-        *_answers("before training", (*model, "--adapter", "none", "--out", runs["before"])),
         Step("Fine-tuning with LLaMA-Factory", train),
+        *_answers("before training", (*model, "--adapter", "none", "--out", runs["before"])),
         *_answers("after training", (*model, "--adapter", adapter, "--out", runs["after"])),
         *(
             Step(f"Figures and report: {title}", ("python", "eval/classify.py", runs[name]))

@@ -4,7 +4,7 @@ Reads the training set of the PhysioNet/CinC Challenge 2017 (ODC-BY 1.0, Cliffor
 folder of WFDB records with a labels.csv, or synthetic records. A row, in the default representation:
 
     instruction  Does this ECG show atrial fibrillation?
-    input        Rate 74, RR change 2%, irregular 4%, late 0%, shortest 93%, ...
+    input        Rate 74, RR change 2%, irregular 4%, shortest 93%, entropy 12, ...
     output       no AF
 
     python converters/ecg.py --input data/raw/training2017
@@ -41,8 +41,8 @@ NOISY = "~"
 # The Challenge's two sets of labels, told apart by their counts of A, N, O and ~.
 LABEL_VERSIONS: dict[tuple[int, ...], str] = {(738, 5050, 2456, 284): "v3", (771, 5154, 2557, 46): "v0"}
 
-SHOWN_RR = 16
-"""RR intervals of a row: 16 are enough beside the summary of all, and keep a row short."""
+SHOWN_RR = 10
+"""RR intervals of a row: 10 are enough beside the summary of all, and keep a row short."""
 MOST_RR = 40
 PREVIEW_SECONDS = 10
 PREVIEW_STEP = 3
@@ -243,13 +243,10 @@ def _tell_summary(s: Mapping[str, float], language: str) -> str:
         "rate": round(s["heart_rate"]),
         "change": _percent(s["change_median"]),
         "irregular": _percent(s["irregular_share"]),
-        "late": _percent(s["late_share"]),
         "shortest": _percent(s["rr_p05"]),
-        "spread": _percent(s["lorenz_cells"]),
         "entropy": round(10 * (s["sample_entropy"] + 4)),
         "p_waves": _percent(s["p_match_share"]),
         "jitter": round(s["p_jitter"]),
-        "f_waves": _percent(s["f_share"]),
         "r_variation": _percent(s["r_variation"]),
     }
     return SUMMARY[language].format_map(numbers)
@@ -257,13 +254,12 @@ def _tell_summary(s: Mapping[str, float], language: str) -> str:
 
 SUMMARY = {
     "en": (
-        "Rate {rate}, RR change {change}%, irregular {irregular}%, late {late}%, shortest {shortest}%, "
-        "spread {spread}%, entropy {entropy}, P waves {p_waves}%, jitter {jitter} ms, 4-9 Hz {f_waves}%, "
-        "R variation {r_variation}%."
+        "Rate {rate}, RR change {change}%, irregular {irregular}%, shortest {shortest}%, entropy {entropy}, "
+        "P waves {p_waves}%, jitter {jitter} ms, R variation {r_variation}%."
     ),
     "zh": (
-        "心率{rate}，RR变化{change}%，不规则{irregular}%，延迟{late}%，最短{shortest}%，离散{spread}%，"
-        "熵{entropy}，P波{p_waves}%，抖动{jitter}毫秒，4-9赫兹{f_waves}%，R波变异{r_variation}%。"
+        "心率{rate}，RR变化{change}%，不规则{irregular}%，最短{shortest}%，熵{entropy}，"
+        "P波{p_waves}%，抖动{jitter}毫秒，R波变异{r_variation}%。"
     ),
 }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FIGURES = ("auroc", "f1", "sensitivity", "specificity")
 FIGURES_OF_MANY = ("auroc", "macro_f1", "balanced_accuracy", "kappa")
 COMPARED = ("auroc", "f1", "macro_f1")
+NEEDED = {"run", "split", "answered", "figures", "majority", "manifest"}
 SYNTHETIC = "Synthetic recordings: these figures say nothing about patients."
 
 
@@ -79,7 +80,7 @@ def read_judged(folder: Path) -> Judged:
     if not (folder / "metrics.json").is_file():
         raise VitalFactoryError(f"{folder}: holds no metrics.json; run python eval/classify.py {folder} first")
     metrics = read_json(folder / "metrics.json")
-    if not isinstance(metrics, dict) or not {"run", "split", "answered", "figures", "manifest"} <= set(metrics):
+    if not isinstance(metrics, dict) or not set(metrics) >= NEEDED:
         raise VitalFactoryError(
             f"{folder / 'metrics.json'}: not of this version; run python eval/classify.py {folder} again"
         )
@@ -119,14 +120,23 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
     Returns
     -------
     str
-        Figures with their intervals, then the parse rate.
+        The majority class, then the runs: figures with their intervals, then the parse rate.
     """
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
     shown = [*(name for name in figures if name != "parse_rate"), "parse_rate"]
     head = ["Run", "Model", *(NAMES[name] for name in shown)]
     lines = [[run.name, _model(run.metrics["manifest"]), *(_told(run.figure(name)) for name in shown)] for run in runs]
-    return _lay_out([head, *lines], markdown)
+    return _lay_out([head, *_majority(runs[0], shown), *lines], markdown)
+
+
+def _majority(judged: Judged, figures: Sequence[str]) -> list[list[str]]:
+    """Lay out the answer that always names the most frequent label of the training rows, which are all runs' own."""
+    usual = judged.metrics["majority"]
+    if usual is None:
+        return []
+    told = (_told(usual["figures"][name]) if name in usual["figures"] else "-" for name in figures)
+    return [["majority class", f"always {usual['label']}", *told]]
 
 
 def _model(manifest: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.publish import published
-from vitalfactory.dataset import check
 from vitalfactory.dataset.registry import read
+from vitalfactory.errors import VitalFactoryError
 from vitalfactory.recipes import dataset_names, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +94,7 @@ def test_readme_quotes_the_results() -> None:
     assert quoted in published(ROOT / "docs" / "results.md", "ecg_cinc2017")
 
 
-def test_the_new_dataset_of_the_docs_converts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_new_dataset_of_the_docs_converts(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "adding-a-dataset.md").read_text(encoding="utf-8")
     script = tmp_path / "pulse.py"
     script.write_text(page.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
@@ -106,8 +106,9 @@ def test_the_new_dataset_of_the_docs_converts(tmp_path: Path, monkeypatch: pytes
     assert spec.loader is not None
     pulse = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pulse)
-    monkeypatch.setattr(check, "check", check.inspect)
     summary = pulse.convert(input=source, root=tmp_path, workers=1)
     assert sum(part.rows for part in summary.splits.values()) == 120
     assert summary.excluded == {"out of range": 1}
     assert set(read(tmp_path)) == {"pulse_train", "pulse_val", "pulse_test"}
+    with pytest.raises(VitalFactoryError, match="--language zh: the task 'pulse' is put in en"):
+        pulse.convert(input=source, root=tmp_path, workers=1, language="zh")

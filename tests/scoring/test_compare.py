@@ -37,7 +37,9 @@ def test_runs_stand_side_by_side(
     compare.main([*map(str, runs), "--json"])
     *lines, last = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["Run", "Model", "AUROC"]
-    assert lines[1].startswith("weak    tiny <model>")
+    assert lines[1].split()[:3] == ["majority", "class", "always"]
+    assert "0.500" in lines[1]
+    assert lines[2].startswith("weak            tiny <model>")
     assert compare.SYNTHETIC in lines
     told = json.loads(last)
     assert [run["run"] for run in told["runs"]] == ["weak", "strong"]
@@ -65,9 +67,10 @@ def test_pairing_narrows_the_interval(compare: ModuleType, judged: Callable[...,
 
 def test_markdown_is_a_table(compare: ModuleType, judged: Callable[..., Path]) -> None:
     text = compare.compare([judged("a|b")], markdown=True)["text"]
-    head, rule, line, *rest = text.splitlines()
+    head, rule, usual, line, *rest = text.splitlines()
     assert head.startswith("| Run | Model | AUROC | F1 | Sensitivity | Specificity | Parse rate |")
     assert rule == "|---|---|---|---|---|---|---|"
+    assert usual.startswith("| majority class | always ")
     assert line.startswith("| a\\|b |")
     assert rest == ["", compare.SYNTHETIC]
 

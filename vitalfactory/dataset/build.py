@@ -146,10 +146,12 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
     Raises
     ------
     VitalFactoryError
-        No row is left, more than ``max_bad`` records cannot be used, a row does not fit the recipe's
-        cutoff, or another conversion of the same name is running. The old dataset stays as it was.
+        The task is not put in the language, no row is left, more than ``max_bad`` records cannot be used,
+        a row does not fit the recipe's cutoff, or another conversion of the same name is running. The old
+        dataset stays as it was.
     """
     start = time.perf_counter()
+    _check_language(conversion.task, options)
     data = options.root / "data"
     final, partial = data / options.name, data / f".{options.name}.partial"
     with lock(data / f".{options.name}.lock", wait=False):
@@ -171,6 +173,13 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
     seconds = time.perf_counter() - start - check_seconds
     rate = (len(entries) + len(excluded)) / seconds
     return Summary(options.name, final, counts, writer.excluded, tokens, seconds, rate, memory)
+
+
+def _check_language(task: Task, options: Options) -> None:
+    if options.language not in task.questions:
+        raise VitalFactoryError(
+            f"--language {options.language}: the task {task.name!r} is put in {', '.join(sorted(task.questions))}"
+        )
 
 
 def _prepare(final: Path, options: Options) -> None:

@@ -74,7 +74,7 @@ def score(model: Any, questions: Sequence[Question], batch_size: int) -> Iterato
                 yield from zip((row.id for row in batch), _probabilities(prefix, batch), strict=True)
 
 
-def _common_start(rows: Sequence[Sequence[int]]) -> Sequence[int]:
+def _common_start(rows: Sequence[list[int]]) -> list[int]:
     # All rows begin alike as far as the smallest and the largest of them do.
     first, last = min(rows), max(rows)
     same = (place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
