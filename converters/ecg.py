@@ -176,7 +176,7 @@ def _describe(folder: Path, records: Sequence[Record]) -> Source:
         return Source(name="WFDB folder", version=f"labels {digest}", licence="the owner's", synthetic=False)
     counts = tuple(sum(record.label == label for record in records) for label in ("A", "N", "O", NOISY))
     digest = hashlib.sha256((folder / REFERENCE).read_bytes()).hexdigest()[:12]
-    version = LABEL_VERSIONS.get(counts, "part of the set")
+    version = LABEL_VERSIONS.get(counts, "of a part of the set")
     name = "PhysioNet/CinC Challenge 2017, training set"
     return Source(name=name, version=f"labels {version}, {REFERENCE} {digest}", licence="ODC-BY 1.0", synthetic=False)
 

@@ -211,14 +211,16 @@ def _read(
     """Read entries in chunks and hand the rows on in the entries' order."""
     chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
     tasks = [(chunk, make, [splits[entry.group] == "test" for entry in chunk]) for chunk in chunks]
-    if workers == 1 or len(chunks) < 2:
-        for task in tasks:
-            yield from _read_chunk(*task)
+    # The first chunk is read here, so that the workers are forked from a process that has imported what it takes.
+    alone = tasks if workers == 1 else tasks[:1]
+    for task in alone:
+        yield from _read_chunk(*task)
+    if len(alone) == len(tasks):
         return
     with ProcessPoolExecutor(min(workers, len(chunks)), initializer=_start_worker) as pool:
         waiting: deque[Future[list[_Row | Excluded]]] = deque()
         try:
-            for task in tasks:
+            for task in tasks[1:]:
                 waiting.append(pool.submit(_read_chunk, *task))
                 if len(waiting) > 4 * workers:
                     yield from waiting.popleft().result()

@@ -38,11 +38,11 @@ p{margin:6px 0}.soft{color:var(--soft)}
 .banner{background:#8c1d18;color:#fff;font-size:18px;font-weight:600;padding:14px 24px;text-align:center}
 .note{border-left:4px solid #c98a00;background:#fff7e0;padding:8px 14px}
 .card{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:16px 18px}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:16px}
+.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr));gap:16px}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:5px 10px;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600;color:var(--soft);font-size:13px}tr:last-child td{border-bottom:0}
+th{font-weight:600;color:var(--soft);font-size:13px}tr:last-child>*{border-bottom:0}
 td.number,th.number{text-align:right;white-space:nowrap}
 td.bar{width:34%;vertical-align:middle}
 .track{position:relative;height:10px;background:#eaeff3;border-radius:5px}

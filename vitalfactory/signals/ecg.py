@@ -16,7 +16,6 @@ Sources
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +26,10 @@ from numpy.typing import NDArray
 
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
 from vitalfactory.files import read_csv
+from vitalfactory.signals.wfdb_record import read_first_signal
 
 REFERENCE = "REFERENCE.csv"
 LABELS = "labels.csv"
-MOST_SAMPLES_PER_BYTE = 64
-"""Of compressed signals; those of the usual formats have one at most."""
-MAT_HEADER = struct.Struct("<5i")
-MAT_INT16 = 30
-"""MAT version 4's type number of little-endian int16 values, as the Challenge's files hold."""
-
 _CHALLENGE_HEADER_ROWS = {("record", "label"), ("data_source", "class")}
 _SAFE_NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
 
@@ -104,57 +98,7 @@ class WfdbRecord:
         stem = self.folder / self.id
         if not stem.with_name(f"{stem.name}.hea").is_file():
             raise UnusableRecord("no such record", f"{stem}.hea is missing")
-        return _read_wfdb(stem)
-
-
-def _read_wfdb(stem: Path) -> Recording:
-    import wfdb
-
-    try:
-        header = wfdb.rdheader(str(stem))
-        _check_sizes(stem.parent, header)
-        record = wfdb.rdrecord(str(stem), channels=[0])
-        signal = np.ascontiguousarray(record.p_signal[:, 0], dtype=np.float64)
-    except UnusableRecord:
-        raise
-    except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise UnusableRecord("unreadable", f"{stem.name}: {type(error).__name__}: {error}") from None
-    return Recording(signal, float(record.fs))
-
-
-def _check_sizes(folder: Path, header: object) -> None:
-    """Compare the sizes that headers claim with the files' own, before memory is taken for them."""
-    if getattr(header, "seg_name", None):
-        raise UnusableRecord("unreadable", "a record of several segments; cut it into records of one")
-    length = int(getattr(header, "sig_len", 0) or 0)
-    frames = length + _largest(header, "skew")
-    claimed = frames * sum(count or 1 for count in getattr(header, "samps_per_frame", None) or [1])
-    for name in set(getattr(header, "file_name", None) or []):
-        if Path(name).name != name:
-            raise UnusableRecord("outside the folder", name)
-        file = folder / name
-        size = file.stat().st_size
-        if claimed > MOST_SAMPLES_PER_BYTE * size:
-            raise UnusableRecord("unreadable", f"{name}: the header claims {claimed} samples in {size} bytes")
-        if file.suffix == ".mat":
-            _check_mat(file, length, size)
-
-
-def _largest(header: object, field: str) -> int:
-    return max((int(value or 0) for value in getattr(header, field, None) or ()), default=0)
-
-
-def _check_mat(file: Path, claimed: int, size: int) -> None:
-    with file.open("rb") as stream:
-        head = stream.read(MAT_HEADER.size)
-    if len(head) < MAT_HEADER.size:
-        raise UnusableRecord("unreadable", f"{file.name}: cut off inside its header")
-    kind, rows, columns, _, name_length = MAT_HEADER.unpack(head)
-    if kind != MAT_INT16 or rows < 1 or columns < 1 or not 0 < name_length < 64:
-        raise UnusableRecord("unreadable", f"{file.name}: not a MAT version 4 file of int16 values")
-    needed = MAT_HEADER.size + name_length + 2 * rows * columns
-    if needed > size or claimed > columns:
-        raise UnusableRecord("unreadable", f"{file.name}: claims {rows} x {columns} samples, the file has {size} bytes")
+        return Recording(*read_first_signal(stem))
 
 
 @dataclass(frozen=True)

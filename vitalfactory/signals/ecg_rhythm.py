@@ -183,34 +183,37 @@ def rr_statistics(rr: Floats) -> dict[str, float]:
     -------
     dict of str to float
     """
-    median = float(np.median(rr))
+    median, mean, sdnn = float(np.median(rr)), float(rr.mean()), float(rr.std())
     change = np.diff(rr)
-    relative = np.abs(change) / median
+    size = np.abs(change)
+    relative = size / median
+    irregular = relative > IRREGULAR_CHANGE
+    rmssd = float(np.sqrt((change**2).mean()))
     spread = np.percentile(rr, (5, 25, 75, 95)) / median
     return {
         "beats": float(len(rr) + 1),
-        "heart_rate": 60_000.0 / float(rr.mean()),
-        "rr_mean": float(rr.mean()),
+        "heart_rate": 60_000.0 / mean,
+        "rr_mean": mean,
         "rr_median": median,
         "rr_min": float(rr.min()),
         "rr_max": float(rr.max()),
-        "sdnn": float(rr.std()),
-        "rmssd": float(np.sqrt(np.mean(change**2))),
-        "pnn50": float(np.mean(np.abs(change) > 50)),
-        "rr_cv": float(rr.std() / rr.mean()),
-        "rmssd_share": float(np.sqrt(np.mean(change**2)) / rr.mean()),
+        "sdnn": sdnn,
+        "rmssd": rmssd,
+        "pnn50": float((size > 50).mean()),
+        "rr_cv": sdnn / mean,
+        "rmssd_share": rmssd / mean,
         "change_median": float(np.median(relative)),
         "change_p75": float(np.percentile(relative, 75)),
-        "irregular_share": float(np.mean(relative > IRREGULAR_CHANGE)),
-        "longest_irregular_run": float(_longest_run(relative > IRREGULAR_CHANGE)),
-        "longest_regular_run": float(_longest_run(relative <= IRREGULAR_CHANGE)),
+        "irregular_share": float(irregular.mean()),
+        "longest_irregular_run": float(_longest_run(irregular)),
+        "longest_regular_run": float(_longest_run(~irregular)),
         "rr_p05": float(spread[0]),
         "rr_p25": float(spread[1]),
         "rr_p75": float(spread[2]),
         "rr_p95": float(spread[3]),
-        "early_share": float(np.mean(rr < 0.85 * median)),
-        "late_share": float(np.mean(rr > 1.15 * median)),
-        "premature_pairs": float(np.mean((rr[:-1] < 0.88 * median) & (rr[1:] > 1.08 * median))),
+        "early_share": float((rr < 0.85 * median).mean()),
+        "late_share": float((rr > 1.15 * median).mean()),
+        "premature_pairs": float(((rr[:-1] < 0.88 * median) & (rr[1:] > 1.08 * median)).mean()),
         "turning_points": _turning_points(rr),
         "lag1": _autocorrelation(rr, 1),
         "lag2": _autocorrelation(rr, 2),
