@@ -64,7 +64,7 @@ def test_what_a_conversion_leaves(converted: Path) -> None:
         assert card.splits[split].labels == dict(sorted(Counter(row["label"] for row in rows).items()))
         assert card.splits[split].sha256 == sha256(folder / f"{split}.jsonl")
     assert len(all_rows(converted)) == 40
-    assert card.source.version.startswith("labels part of the set, REFERENCE.csv ")
+    assert card.source.version.startswith("labels of a part of the set, REFERENCE.csv ")
     assert not card.source.synthetic
 
 

@@ -162,4 +162,10 @@ def load(job: Job) -> tuple[Any, Any]:
         model = load_model(tokenizer, model_arguments, finetuning_arguments)
     except (OSError, ValueError) as error:
         raise VitalFactoryError(f"{job.recipe_name}: LLaMA-Factory cannot load the model: {error}") from None
+    model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     return model, tokenizer
+
+
+def _contiguous(_: Any, inputs: tuple[Any]) -> tuple[Any]:
+    """Copy the last hidden states together: from a slice, PyTorch copies the output layer once for every row."""
+    return (inputs[0].contiguous(),)
