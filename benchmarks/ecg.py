@@ -56,7 +56,11 @@ def plan(folder: Path, source: Sequence[str], training: Sequence[str] = ()) -> l
             Step(f"Figures and report: {title}", ("python", "eval/classify.py", runs[name]))
             for name, title in RUNS.items()
         ),
-        Step("Side by side", ("python", "eval/compare.py", *runs.values()), shows=True),
+        Step(
+            "Side by side",
+            ("python", "eval/compare.py", *runs.values(), "--against", runs["boosted"]),
+            shows=True,
+        ),
     ]
 
 

@@ -1,8 +1,8 @@
 """Runs side by side, and whether they differ: paired differences over the same resampled groups.
 
-    python eval/compare.py results/ecg_rule results/ecg_smollm2_before results/ecg_smollm2
+    python eval/compare.py results/ecg_rule results/ecg_boosted results/ecg_smollm2 --against results/ecg_boosted
 
-Reads what eval/classify.py wrote. Every run is compared with the first one named.
+Reads what eval/classify.py wrote. Every run is compared with one of them, by default the first one named.
 """
 
 from __future__ import annotations
@@ -166,13 +166,15 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def differences(runs: Sequence[Judged], figures: Sequence[str]) -> list[dict[str, Any]]:
-    """Compare every run with the first, on the same resampled groups.
+def differences(runs: Sequence[Judged], against: Judged, figures: Sequence[str]) -> list[dict[str, Any]]:
+    """Compare every run with one of them, on the same resampled groups.
 
     Parameters
     ----------
     runs : sequence of Judged
         Checked by :func:`check_same_rows`.
+    against : Judged
+        One of them.
     figures : sequence of str
 
     Returns
@@ -181,17 +183,17 @@ def differences(runs: Sequence[Judged], figures: Sequence[str]) -> list[dict[str
         ``run``, ``against``, ``figure``, ``difference`` and ``excludes_0``; a figure that a run
         does not have is left out.
     """
-    first = runs[0]
     return [
         {
             "run": other.name,
-            "against": first.name,
+            "against": against.name,
             "figure": name,
             "difference": found,
             "excludes_0": _excludes_zero(found),
         }
-        for other in runs[1:]
-        for name, found in _paired(first, other, figures).items()
+        for other in runs
+        if other is not against
+        for name, found in _paired(against, other, figures).items()
     ]
 
 
@@ -237,7 +239,13 @@ def differences_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = Fa
     return _lay_out([["Paired difference", "Figure", "Value [95 % interval]", "Excludes 0"], *lines], markdown)
 
 
-def compare(folders: Sequence[Path], figures: Sequence[str] | None = None, *, markdown: bool = False) -> dict[str, Any]:
+def compare(
+    folders: Sequence[Path],
+    figures: Sequence[str] | None = None,
+    against: Path | None = None,
+    *,
+    markdown: bool = False,
+) -> dict[str, Any]:
     """Compare runs.
 
     Parameters
@@ -246,6 +254,8 @@ def compare(folders: Sequence[Path], figures: Sequence[str] | None = None, *, ma
     figures : sequence of str, optional
         The columns, and what differences are computed of; by default four columns, and differences of AUROC
         and F1 (macro F1 where no label is the positive one).
+    against : Path, optional
+        The run among them that the others are compared with; the first by default.
     markdown : bool
 
     Returns
@@ -256,12 +266,16 @@ def compare(folders: Sequence[Path], figures: Sequence[str] | None = None, *, ma
     Raises
     ------
     VitalFactoryError
-        A run has not been judged, or the runs are not about the same rows.
+        A run has not been judged, the runs are not about the same rows, or ``against`` is none of them.
     """
+    places = [folder.resolve() for folder in folders]
+    reference = (against or folders[0]).resolve()
+    if reference not in places:
+        raise VitalFactoryError(f"--against {against}: not one of the runs {', '.join(map(str, folders))}")
     runs = [read_judged(folder) for folder in folders]
     check_same_rows(runs)
     columns = figures or (FIGURES if runs[0].card.positive else FIGURES_OF_MANY)
-    found = differences(runs, [name for name in columns if figures or name in COMPARED])
+    found = differences(runs, runs[places.index(reference)], [name for name in columns if figures or name in COMPARED])
     parts = [table(runs, columns, markdown=markdown)]
     if found:
         parts.append(differences_table(found, markdown=markdown))
@@ -290,8 +304,9 @@ def _check_names(figures: Sequence[str]) -> None:
 def main(argv: Sequence[str]) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python eval/compare.py", description=__doc__.split("\n")[0])
+    parser.add_argument("runs", type=Path, nargs="+", metavar="run", help="folders of runs")
     parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="run", help="folders of runs; all are compared with the first"
+        "--against", type=Path, metavar="RUN", help="the run that the others are compared with (default: the first)"
     )
     parser.add_argument("--figures", nargs="+", metavar="NAME", help="figures as in metrics.json, such as auroc f1 mcc")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
@@ -302,7 +317,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     if arguments.figures:
         _check_names(arguments.figures)
-    compared = compare(arguments.runs, arguments.figures, markdown=arguments.markdown)
+    compared = compare(arguments.runs, arguments.figures, arguments.against, markdown=arguments.markdown)
     print(compared.pop("text"))
     if arguments.json:
         from vitalfactory.files import dumps

@@ -24,7 +24,8 @@ COMMAND = re.compile(r"^(?:    |#[ A-Za-z]*?  +|\$ )\$? ?((?:make|python|llamafa
 def commands(file: Path) -> list[str]:
     """Commands in indented blocks and recipe heads; ``#`` starts a remark after a command."""
     text = file.read_text(encoding="utf-8").replace("\\\n", " ")
-    return [line.split("  #")[0].strip() for line in COMMAND.findall(text)]
+    lines = [line.split("  #")[0].strip() for line in COMMAND.findall(text)]
+    return [part for line in lines for part in line.split(" && ") if part != "source .venv/bin/activate"]
 
 
 SHOWN = sorted({(file.relative_to(ROOT), line) for file in [*DOCUMENTS, *RECIPES] for line in commands(file)})

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from converters import ecg
-from vitalfactory.dataset import check
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_json, read_jsonl, write_jsonl
 from vitalfactory.models import boosted, rhythm_rule
@@ -17,10 +16,8 @@ from vitalfactory.predictions import read_predictions
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check, "check", check.inspect)
-        ecg.convert(synthetic=150, split="60/20/20", root=root, workers=1)
-        ecg.convert(synthetic=20, split="60/20/20", root=root, workers=1, representation="rr", name="ecg_rr")
+    ecg.convert(synthetic=150, split="60/20/20", root=root, workers=1)
+    ecg.convert(synthetic=20, split="60/20/20", root=root, workers=1, representation="rr", name="ecg_rr")
     return root
 
 

@@ -116,3 +116,11 @@ def test_an_unjudged_run_says_what_to_do(compare: ModuleType, make_run: MakeRun)
 def test_an_unknown_figure_is_named(compare: ModuleType) -> None:
     with pytest.raises(VitalFactoryError, match="--figures aucroc: no such figure, did you mean 'auroc'"):
         compare.main(["run", "--figures", "aucroc"])
+
+
+def test_the_others_are_compared_with_the_run_that_is_named(compare: ModuleType, judged: Callable[..., Path]) -> None:
+    runs = [judged("one", seed=1), judged("two", seed=2), judged("three", seed=3)]
+    found = compare.compare(runs, ["auroc"], runs[1])["differences"]
+    assert [(row["run"], row["against"]) for row in found] == [("one", "two"), ("three", "two")]
+    with pytest.raises(VitalFactoryError, match=r"--against .*four: not one of the runs .*one, .*two"):
+        compare.compare(runs[:2], against=runs[0].parent / "four")

@@ -260,7 +260,7 @@ def test_a_model_caught_in_a_loop_does_not_catch_the_parser(text: str) -> None:
 
 
 def test_a_term_of_two_labels_is_an_error() -> None:
-    with pytest.raises(VitalFactoryError, match="calls both 'AF' and 'no AF' 'yes'"):
+    with pytest.raises(VitalFactoryError, match="calls both 'AF' and 'no AF' 'Yes\\.'"):
         Parser({"AF": ["AF", "yes"], "no AF": ["no AF", "Yes."]})
 
 

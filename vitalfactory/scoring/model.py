@@ -102,7 +102,8 @@ def read_job(arguments: argparse.Namespace) -> Job:
         raise VitalFactoryError(f"{arguments.recipe}: names no dataset; give --dataset NAME")
     registry = read_json(arguments.root / REGISTRY)
     if f"{name}_test" not in registry:
-        raise VitalFactoryError(f"{name}: not registered in {arguments.root / REGISTRY}{closest(name, list(registry))}")
+        near = closest(name, sorted({full.rpartition("_")[0] for full in registry}))
+        raise VitalFactoryError(f"{name}: not registered in {arguments.root / REGISTRY}{near}")
     folder = arguments.root / "data" / name
     adapter = _adapter(arguments.adapter, recipe)
     return Job(recipe, arguments.recipe.name, adapter, folder, name, registry, read_card(folder), arguments.out)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -177,15 +177,19 @@ class Parser:
         self.positive = positive if len(self.labels) == 2 else None
         self._exact: dict[str, str] = {}
         for label, wordings in terms.items():
-            for term in _equivalent(_core(normalise(wording)) for wording in wordings):
-                other = self._exact.setdefault(term, label)
-                if other != label:
-                    raise VitalFactoryError(
-                        f"the card calls both {other!r} and {label!r} {term!r}; take it from one of them"
-                    )
+            for wording in wordings:
+                self._call(label, wording)
         self._exact.pop("", None)
         self._terms = _any_of(term for term in self._exact if term not in WHOLE and len(term) > 1)
         self._doubled = [_doubled(term for term in self._exact if self._exact[term] == label) for label in self.labels]
+
+    def _call(self, label: str, wording: str) -> None:
+        for term in _equivalent(_core(normalise(wording))):
+            other = self._exact.setdefault(term, label)
+            if other != label:
+                raise VitalFactoryError(
+                    f"the card calls both {other!r} and {label!r} {wording!r}; take it from one of them"
+                )
 
     @classmethod
     def from_card(cls, card: Card) -> Parser:
@@ -293,9 +297,8 @@ def _core(text: str) -> str:
     return text.strip(PUNCTUATION)
 
 
-def _equivalent(terms: Iterable[str]) -> Iterator[str]:
-    for term in terms:
-        yield from next((same for same in SAME_WORD if term in same), {term})
+def _equivalent(term: str) -> Collection[str]:
+    return next((same for same in SAME_WORD if term in same), {term})
 
 
 def _alternatives(terms: Iterable[str]) -> str:
