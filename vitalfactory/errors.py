@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -47,9 +48,13 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         main(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+    except BrokenPipeError:  # whoever read the output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_ERROR) from None
     except (VitalFactoryError, OSError) as error:
         if "--debug" in arguments:
             raise

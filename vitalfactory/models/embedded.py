@@ -118,8 +118,9 @@ def _convert(folder: Path) -> None:
     model.config._name_or_path = NAME
     model.config.eos_token_id = model.generation_config.eos_token_id = end
     model.config.pad_token_id = model.generation_config.pad_token_id = end
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with _quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 @contextlib.contextmanager
