@@ -16,8 +16,10 @@ from vitalfactory.errors import run
 from vitalfactory.files import ROOT
 
 FOLDER = ROOT / "results" / "demo"
-RECORDS = "600"
-SPLIT = ("--split", "60/15/25")
+RECORDS = "640"
+SPLIT = ("--split", "70/10/20")
+TRAINING = ("per_device_train_batch_size=4", "num_train_epochs=1.0")
+"""So few rows need more steps of fewer rows."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -34,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
         source = ["--synthetic", RECORDS, *SPLIT]
     else:
         source = ["--input", str(arguments.ecg.resolve()), "--limit", RECORDS, *SPLIT, "--balance", "blend"]
-    run_steps(plan(FOLDER, source), FOLDER, fresh=arguments.fresh)
+    run_steps(plan(FOLDER, source, TRAINING), FOLDER, fresh=arguments.fresh)
     print(f"Report: {FOLDER / 'runs' / 'after' / 'report.html'}")
 
 

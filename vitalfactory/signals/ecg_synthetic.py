@@ -42,7 +42,7 @@ def make(label: str, rng: np.random.Generator, seconds: float = SECONDS) -> Floa
     """
     rr, premature, wide = RHYTHMS[label](rng, seconds)
     times = 0.3 + np.concatenate(([0.0], np.cumsum(rr)))
-    p_height = rng.uniform(0.0, 0.8) * np.ones(len(times))
+    p_height = rng.uniform(0.2, 1.0) * np.ones(len(times))
     if label == "A":
         p_height[:] = 0.0
     signal = _beats(times, np.append(rr, rr[-1]), p_height, premature, wide, rng, seconds)
@@ -77,7 +77,7 @@ def _sinus(rng: np.random.Generator, seconds: float) -> Rhythm:
 
 def _fibrillation(rng: np.random.Generator, seconds: float) -> Rhythm:
     mean = rng.uniform(0.45, 1.0)
-    spread = rng.uniform(0.05, 0.25)
+    spread = rng.uniform(0.10, 0.28)
     count = _count(mean, seconds)
     rr = np.clip(mean * rng.lognormal(-(spread**2) / 2, spread, count), 0.30, 2.0)
     return rr, _none(rr), _none(rr)
