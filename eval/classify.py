@@ -3,7 +3,8 @@
     python eval/classify.py results/ecg_smollm2
 
 Reads the run's predictions.jsonl, predictions_val.jsonl for the threshold, and generations.jsonl for the
-answers in free text. Writes metrics.json and report.html into the run and a line into metrics.csv beside it.
+answers in free text. Writes metrics.json and report.html into the run and a line into metrics.csv beside it;
+for another split than test, metrics_val.json and report_val.html.
 
     python eval/classify.py results/mine --data data/ecg --generated-predictions generated_predictions.jsonl
 
@@ -76,7 +77,7 @@ class Run:
         from vitalfactory.scoring.metrics import check
 
         path = predictions_file(self.folder, split, answered)
-        if not path.is_file():
+        if not path.is_file() or not self.card.splits[split].rows:
             return None
         rows = read_predictions(path)
         check(rows, self.card, str(path))
@@ -169,10 +170,16 @@ def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[
     shown = {row.id for row, _ in worst(rows, opened.card, metrics["threshold"])}
     previews = _previews(opened.dataset, shown) if source is not None else {}
     page = report(metrics, rows, opened.card, previews, source or {})
-    write_json(folder / "metrics.json", metrics)
-    write_text(folder / "report.html", page)
+    write_json(folder / named("metrics.json", split), metrics)
+    write_text(folder / named("report.html", split), page)
     record(table or folder.resolve().parent / "metrics.csv", _line(metrics))
     return metrics
+
+
+def named(file: str, split: str) -> str:
+    """Name a file of another split than test: ``metrics_val.json``."""
+    stem, dot, kind = file.partition(".")
+    return file if split == "test" else f"{stem}_{split}{dot}{kind}"
 
 
 def _measure(
@@ -230,7 +237,8 @@ def _previews(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
 
 def _line(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a run's figures out as one line of the table of runs."""
-    line = {"run": metrics["run"], **{name: metrics["manifest"].get(name) for name in MANIFEST_COLUMNS}}
+    run = metrics["run"] if metrics["split"] == "test" else f"{metrics['run']} ({metrics['split']})"
+    line = {"run": run, **{name: metrics["manifest"].get(name) for name in MANIFEST_COLUMNS}}
     line |= {name: metrics[name] for name in SHAPE_COLUMNS}
     for name, figure in {"parse_rate": metrics["parse_rate"], **metrics["figures"]}.items():
         line |= {name: figure["value"], f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
@@ -360,7 +368,7 @@ def _print(metrics: Mapping[str, Any], folder: Path) -> None:
         print(f"  note: {note}")
     if metrics["manifest"].get("synthetic"):
         print("  synthetic recordings: these figures say nothing about patients")
-    print(f"  report: {folder / 'report.html'}")
+    print(f"  report: {folder / named('report.html', metrics['split'])}")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 FIGURES = ("auroc", "f1", "sensitivity", "specificity")
 FIGURES_OF_MANY = ("auroc", "macro_f1", "balanced_accuracy", "kappa")
 COMPARED = ("auroc", "f1", "macro_f1")
-NEEDED = {"run", "split", "answered", "figures", "majority", "manifest"}
+NEEDED = {"run", "split", "answered", "figures", "free_text", "majority", "manifest"}
+NO_FIGURE: Figure = {"value": None, "low": None, "high": None}
 SYNTHETIC = "Synthetic recordings: these figures say nothing about patients."
 
 
@@ -57,12 +58,16 @@ class Judged:
         return str(self.metrics["manifest"].get("dataset_sha256", {}).get(self.metrics["split"]))
 
     def figure(self, name: str) -> Figure:
-        """Return one figure with its interval; the parse rate is that of free text where there is any."""
-        if name == "parse_rate":
-            parsed: Figure = (self.metrics.get("free_text") or self.metrics)["parse_rate"]
-            return parsed
+        """Return one figure with its interval."""
         figure: Figure = self.metrics["figures"][name]
         return figure
+
+    def free_text(self) -> tuple[Figure, Figure]:
+        """Return F1 (macro F1 where no label is the positive one) and the parse rate of the answers in free text."""
+        free = self.metrics["free_text"]
+        if free is None:
+            return NO_FIGURE, NO_FIGURE
+        return free["figures"]["f1" if self.card.positive else "macro_f1"], free["parse_rate"]
 
 
 def read_judged(folder: Path) -> Judged:
@@ -120,14 +125,16 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
     Returns
     -------
     str
-        The majority class, then the runs: figures with their intervals, then the parse rate.
+        The majority class, then the runs: figures with their intervals, then those of the answers in free text.
     """
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
-    shown = [*(name for name in figures if name != "parse_rate"), "parse_rate"]
-    head = ["Run", "Model", *(NAMES[name] for name in shown)]
-    lines = [[run.name, _model(run.metrics["manifest"]), *(_told(run.figure(name)) for name in shown)] for run in runs]
-    return _lay_out([head, *_majority(runs[0], shown), *lines], markdown)
+    head = ["Run", "Model", *(NAMES[name] for name in figures), "F1 in free text", "Parsed"]
+    lines = [
+        [run.name, _model(run.metrics["manifest"]), *map(_told, (*map(run.figure, figures), *run.free_text()))]
+        for run in runs
+    ]
+    return _lay_out([head, *_majority(runs[0], figures), *lines], markdown)
 
 
 def _majority(judged: Judged, figures: Sequence[str]) -> list[list[str]]:
@@ -135,8 +142,8 @@ def _majority(judged: Judged, figures: Sequence[str]) -> list[list[str]]:
     usual = judged.metrics["majority"]
     if usual is None:
         return []
-    told = (_told(usual["figures"][name]) if name in usual["figures"] else "-" for name in figures)
-    return [["majority class", f"always {usual['label']}", *told]]
+    told = (_told(usual["figures"][name]) for name in figures)
+    return [["majority class", f"always {usual['label']}", *told, "-", "-"]]
 
 
 def _model(manifest: Mapping[str, Any]) -> str:
@@ -284,7 +291,8 @@ def compare(
     told = [
         {
             "run": run.name,
-            "figures": {name: run.figure(name) for name in (*columns, "parse_rate")},
+            "figures": {name: run.figure(name) for name in columns},
+            "free_text": dict(zip(("f1", "parse_rate"), run.free_text(), strict=True)),
             "rows": len(run.rows),
         }
         for run in runs
@@ -296,7 +304,7 @@ def _check_names(figures: Sequence[str]) -> None:
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
     for name in figures:
-        if name not in NAMES:
+        if name not in NAMES or name == "parse_rate":
             near = closest(name, list(NAMES)) or f"; expected some of {', '.join(NAMES)}"
             raise VitalFactoryError(f"--figures {name}: no such figure{near}")
 

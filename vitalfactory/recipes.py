@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def dataset_names(recipe: dict[str, Any]) -> list[str]:
+def dataset_names(recipe: Mapping[str, Any]) -> list[str]:
     """List the datasets that a recipe trains and evaluates on."""
     names: list[str] = []
     for key in ("dataset", "eval_dataset"):

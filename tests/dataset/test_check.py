@@ -14,6 +14,7 @@ from tests.dataset.test_example_and_card import CARD
 from vitalfactory.card import SPLITS, Split
 from vitalfactory.dataset import check, registry
 from vitalfactory.dataset.check import Request, find, inspect
+from vitalfactory.dataset.example import content_of
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256, write_json, write_jsonl, write_text
 
@@ -83,8 +84,16 @@ def test_a_sound_dataset(tmp_path: Path) -> None:
     assert json.loads(json.dumps(tokens.as_json()))["rows"] == 6
 
 
-def test_empty_val_and_test_are_allowed(tmp_path: Path) -> None:
-    assert inspect(write(tmp_path, {**sound(), "val": [], "test": []})).problems == []
+def test_empty_splits_are_allowed_where_the_recipe_does_not_name_them(tmp_path: Path) -> None:
+    request = write(tmp_path, {**sound(), "val": [], "test": []})
+    assert inspect(request).problems == ["ecg_val: the recipe names it, and it has no rows"]
+    write_recipe(tmp_path, eval_dataset=None)
+    assert inspect(request).problems == []
+
+
+def test_images_are_part_of_what_a_row_shows() -> None:
+    one, other = ({"messages": [{"role": "user", "content": "<image>AF?"}], "images": [name]} for name in ("a", "b"))
+    assert content_of(one) != content_of(other)
 
 
 def rows_with(split: str, *more: dict[str, Any]) -> Rows:

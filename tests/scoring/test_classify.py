@@ -241,3 +241,30 @@ def test_help_is_quick(name: str) -> None:
     assert "numpy" not in imports
     assert "pydantic" not in imports
     assert time.perf_counter() - start < 5
+
+
+def test_another_split_leaves_the_figures_of_test_alone(make_run: MakeRun, script: Callable[[str], ModuleType]) -> None:
+    run = make_run()
+    judge = script("classify").judge
+    judge(run)
+    before = (run / "metrics.json").read_bytes()
+    judge(run, "val")
+    assert (run / "metrics.json").read_bytes() == before
+    assert read_json(run / "metrics_val.json")["split"] == "val"
+    assert (run / "report_val.html").is_file()
+    assert [line.split(",")[0] for line in (run.parent / "metrics.csv").read_text().splitlines()] == [
+        "run",
+        "one",
+        "one (val)",
+    ]
+
+
+def test_an_empty_validation_split_is_none(
+    make_run: MakeRun, script: Callable[[str], ModuleType], ecg_card: Card
+) -> None:
+    run = make_run()
+    card = read_json(run / "card.json")
+    card["splits"]["val"]["rows"] = 0
+    write_json(run / "card.json", card)
+    (run / "predictions_val.jsonl").write_text("")
+    assert script("classify").judge(run)["threshold_from"] == "none: 0.5"

@@ -49,7 +49,9 @@ def test_runs_stand_side_by_side(
     by_hand = [read_json(run / "metrics.json")["figures"]["auroc"]["value"] for run in runs]
     assert auroc["difference"]["value"] == pytest.approx(by_hand[1] - by_hand[0])
     # The parse rate is that of the answers in free text.
-    assert told["runs"][0]["figures"]["parse_rate"]["value"] == 39 / 40
+    assert told["runs"][0]["free_text"]["parse_rate"]["value"] == 39 / 40
+    free = read_json(runs[0] / "metrics.json")["free_text"]["figures"]["f1"]
+    assert told["runs"][0]["free_text"]["f1"] == free
 
 
 def test_a_run_does_not_differ_from_itself(compare: ModuleType, judged: Callable[..., Path]) -> None:
@@ -68,17 +70,23 @@ def test_pairing_narrows_the_interval(compare: ModuleType, judged: Callable[...,
 def test_markdown_is_a_table(compare: ModuleType, judged: Callable[..., Path]) -> None:
     text = compare.compare([judged("a|b")], markdown=True)["text"]
     head, rule, usual, line, *rest = text.splitlines()
-    assert head.startswith("| Run | Model | AUROC | F1 | Sensitivity | Specificity | Parse rate |")
-    assert rule == "|---|---|---|---|---|---|---|"
+    assert head.startswith("| Run | Model | AUROC | F1 | Sensitivity | Specificity | F1 in free text | Parsed |")
+    assert rule == "|---|---|---|---|---|---|---|---|"
     assert usual.startswith("| majority class | always ")
     assert line.startswith("| a\\|b |")
     assert rest == ["", compare.SYNTHETIC]
 
 
 def test_chosen_figures_are_shown_and_compared(compare: ModuleType, judged: Callable[..., Path]) -> None:
-    told = compare.compare([judged("one"), judged("two", seed=2)], ["mcc", "parse_rate"])
-    assert told["text"].splitlines()[0].split() == ["Run", "Model", "MCC", "Parse", "rate"]
-    assert [row["figure"] for row in told["differences"]] == ["mcc", "parse_rate"]
+    told = compare.compare([judged("one"), judged("two", seed=2)], ["mcc", "kappa"])
+    assert told["text"].splitlines()[0].split()[:5] == ["Run", "Model", "MCC", "Cohen's", "kappa"]
+    assert [row["figure"] for row in told["differences"]] == ["mcc", "kappa"]
+
+
+def test_a_run_without_free_text_has_no_parse_rate(compare: ModuleType, judged: Callable[..., Path]) -> None:
+    told = compare.compare([judged("one", text=False)])
+    assert told["text"].splitlines()[2].split()[-2:] == ["-", "-"]
+    assert told["runs"][0]["free_text"]["parse_rate"]["value"] is None
 
 
 def test_many_labels_are_compared_by_macro_f1(

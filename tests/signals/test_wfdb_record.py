@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vitalfactory.errors import UnusableRecord
 from vitalfactory.signals.wfdb_record import read_first_signal
 
 SAMPLES = np.array([[0, 5], [-32767, 32767], [100, -100], [-32768, 1], [7, 7]], dtype="<i2")
@@ -63,6 +64,24 @@ def test_any_gain_and_baseline(
 ) -> None:
     header = f"r 1 {fs} {frames}\nr.dat 16 {gain}({baseline})/mV 16 0 0 0 0 ECG\n"
     same_as_wfdb(tmp_path_factory.mktemp("record"), header)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("mV", 1), ("uV", 1e-3), ("\N{MICRO SIGN}V", 1e-3), ("V", 1e3), (None, 1)]
+)
+def test_voltages_become_millivolts(tmp_path: Path, unit: str | None, factor: float) -> None:
+    (tmp_path / "r.hea").write_text(f"r 1 300 10\nr.dat 16 2{'/' + unit if unit else ''} 16 0\n", encoding="utf-8")
+    (tmp_path / "r.dat").write_bytes(SAMPLES.tobytes())
+    signal, _ = read_first_signal(tmp_path / "r")
+    np.testing.assert_allclose(signal, np.where(SAMPLES.ravel() == -32768, np.nan, SAMPLES.ravel() / 2 * factor))
+
+
+def test_a_signal_that_is_no_voltage(tmp_path: Path) -> None:
+    (tmp_path / "r.hea").write_text("r 1 300 10\nr.dat 16 2/bpm 16 0 0 0 0 RESP\n")
+    (tmp_path / "r.dat").write_bytes(SAMPLES.tobytes())
+    with pytest.raises(UnusableRecord) as error:
+        read_first_signal(tmp_path / "r")
+    assert error.value.reason == "not a voltage"
 
 
 def test_real_records(real_ecg: Path) -> None:

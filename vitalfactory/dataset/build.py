@@ -14,6 +14,7 @@ import multiprocessing.connection
 import os
 import re
 import resource
+import shlex
 import shutil
 import sys
 import time
@@ -425,7 +426,7 @@ def _write_card(
         excluded=dict(sorted(excluded.items())),
         source=conversion.source,
         model_written=None,
-        command=" ".join(command),
+        command=shlex.join(command),
         seed=options.seed,
         versions={name: version(name) for name in ("vitalfactory", "llamafactory", *conversion.packages)},
     )

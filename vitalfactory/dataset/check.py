@@ -193,6 +193,8 @@ def inspect(request: Request) -> Report:
     if broken := _shape_problems(request.registered, rows):
         report.problems += broken
         return report
+    if request.scope == "all":
+        report.problems += _empty_splits(recipe, request.registered, rows)
     report.problems += _leaks(rows)
     report.problems += _card_problems(folder, rows)
     report.problems += _image_problems(rows, Path(request.root))
@@ -246,6 +248,15 @@ def _shape_problems(
         if "images" not in columns and any(row.get("images") for row in part):
             problems.append(f"{name}: its rows have images, but columns lacks images, so that LLaMA-Factory skips them")
     return problems
+
+
+def _empty_splits(
+    recipe: Mapping[str, Any], registered: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Sequence[Any]]
+) -> list[str]:
+    """Find splits that the recipe trains or evaluates on and that have no rows."""
+    wanted = [name for name in recipes.dataset_names(recipe) if name in registered]
+    empty = [name for name in wanted if not rows[name.rsplit("_", 1)[-1]]]
+    return [f"{name}: the recipe names it, and it has no rows" for name in empty]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -123,5 +123,6 @@ def pick(wordings: Sequence[str], row_id: str) -> str:
 def content_of(row: Mapping[str, Any]) -> str:
     """Return what a row tells the model, without the wording of its question."""
     if "messages" in row:
-        return dumps([message["content"] for message in row["messages"] if message["role"] != "assistant"])
+        asked = [message["content"] for message in row["messages"] if message["role"] != "assistant"]
+        return dumps([*asked, *row.get("images", [])])
     return str(row["input"] or row["instruction"])

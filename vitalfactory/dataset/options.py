@@ -119,7 +119,12 @@ def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str) ->
     add("--test-fold", type=int, metavar="K", help="the fold to test on")
     add("--split", default="80/10/10", help="train/val/test in per cent, by group (default: 80/10/10)")
     add("--seed", type=int, default=2026, help="decides every draw (default: 2026)")
-    add("--balance", choices=("none", "blend", "weighted"), default="none", help="repeat rare labels in train")
+    add(
+        "--balance",
+        choices=("none", "blend", "weighted"),
+        default="none",
+        help="repeat rows of rare labels in train and leave out some of the others",
+    )
     add("--balance-alpha", type=float, default=0.5, metavar="A", help="blend: share kept of the labels' own mix")
     add("--weight-method", choices=("inverse", "sqrt", "log"), default="inverse", help="weighted: a row's weight")
     add("--limit", type=int, metavar="N", help="take N records, drawn by the seed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,9 @@ def read_table(folder: Path) -> Table:
     return Table(folder, card, sorted(first["features"]))
 
 
-def write_run(out: Path, table: Table, model: str, method: str, predict: Predict) -> None:
+def write_run(
+    out: Path, table: Table, model: str, method: str, predict: Predict, settings: Mapping[str, Any] | None = None
+) -> None:
     """Predict val and test into a run's folder.
 
     Parameters
@@ -82,6 +84,8 @@ def write_run(out: Path, table: Table, model: str, method: str, predict: Predict
         The model's name and the kind of model, for the manifest.
     predict : callable
         Features, shape (rows, features), to probabilities, shape (rows, labels), in the card's order of labels.
+    settings : mapping, optional
+        What the model was made with, for the manifest.
 
     Raises
     ------
@@ -96,7 +100,8 @@ def write_run(out: Path, table: Table, model: str, method: str, predict: Predict
         "adapter_sha256": None,
         **dataset_manifest(table.folder, table.card),
     }
-    open_run(out, manifest, {"predictions": {"features": len(table.names)}}, table.folder / "card.json")
+    made_with = {"features": len(table.names), **(settings or {})}
+    open_run(out, manifest, {"predictions": made_with}, table.folder / "card.json")
 
     def answer(rows: Sequence[dict[str, Any]]) -> Iterator[Prediction]:
         for row, values in zip(rows, predict(table.features(rows)) if rows else (), strict=True):

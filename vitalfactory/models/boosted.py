@@ -53,7 +53,7 @@ def train(folder: Path, out: Path) -> None:
         never = np.zeros(len(features))
         return np.stack([found.get(label, never) for label in table.card.labels], axis=1)
 
-    write_run(out, table, "HistGradientBoostingClassifier", "boosted", predict)
+    write_run(out, table, "HistGradientBoostingClassifier", "boosted", predict, SETTINGS)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -58,6 +58,7 @@ class Job:
             "model": str(self.recipe["model_name_or_path"]),
             "method": "language model",
             "recipe": self.recipe_name,
+            "template": self.recipe.get("template"),
             "adapter": shown(self.adapter) if self.adapter else None,
             "adapter_sha256": _adapter_hash(self.adapter) if self.adapter else None,
             **dataset_manifest(self.folder, self.card),

@@ -91,7 +91,7 @@ class WfdbRecord:
         Raises
         ------
         UnusableRecord
-            With the reason ``no such record``, ``outside the folder`` or ``unreadable``.
+            With the reason ``no such record``, ``outside the folder``, ``unreadable`` or ``not a voltage``.
         """
         if not _SAFE_NAME.fullmatch(self.id) or ".." in self.id.split("/"):
             raise UnusableRecord("outside the folder", self.id)

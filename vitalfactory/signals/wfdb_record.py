@@ -26,20 +26,22 @@ MAT_INT16 = 30
 NO_SAMPLE = -32768
 """What stands for a missing sample of 16 bits."""
 DEFAULT_FS, DEFAULT_GAIN = 250.0, 200.0
+MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "\N{MICRO SIGN}v": 1e-3, "v": 1e3}
+"""Voltages by their name in lower case."""
 
 _RECORD = re.compile(
     r"[^\s/]+(?P<segments>/\d+)?\s+(?P<signals>\d+)(?:\s+(?P<fs>[\d.eE+-]+)(?:/\S+)?(?:\s+(?P<frames>\d+)(?:\s.*)?)?)?"
 )
 _SIGNAL = re.compile(
     r"(?P<file>\S+)\s+(?P<format>\d+)(?:x(?P<per_frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?"
-    r"(?:\s+(?P<gain>[\d.eE+-]+)(?:\((?P<baseline>-?\d+)\))?(?:/\S+)?"
+    r"(?:\s+(?P<gain>[\d.eE+-]+)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
     r"(?:\s+\d+(?:\s+(?P<zero>-?\d+)(?:\s.*)?)?)?)?"
 )
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal of a header; ``offset`` is in bytes, ``gain`` in units a millivolt."""
+    """One signal of a header; ``offset`` is in bytes, ``gain`` in steps a ``unit``."""
 
     file: str
     format: str
@@ -47,6 +49,7 @@ class Signal:
     skew: int
     offset: int
     gain: float
+    unit: str
     baseline: int
 
 
@@ -94,6 +97,7 @@ def _signal(line: str, path: Path) -> Signal:
         skew=int(found["skew"] or 0),
         offset=int(found["offset"] or 0),
         gain=float(found["gain"] or 0) or DEFAULT_GAIN,
+        unit=found["unit"] or "mV",
         baseline=int(found["baseline"]) if found["baseline"] else zero,
     )
 
@@ -109,21 +113,23 @@ def read_first_signal(stem: Path) -> tuple[NDArray[np.float64], float]:
     Returns
     -------
     signal : ndarray of float64, shape (n,)
-        In the header's physical unit, NaN where a sample is missing.
+        Millivolts, NaN where a sample is missing.
     fs : float
         Sampling rate in hertz.
 
     Raises
     ------
     UnusableRecord
-        With the reason ``outside the folder`` or ``unreadable``.
+        With the reason ``outside the folder``, ``unreadable`` or ``not a voltage``.
     """
     try:
         header = read_header(stem.with_name(f"{stem.name}.hea"))
+        unit = header.signals[0].unit
+        if unit.lower() not in MILLIVOLTS:
+            raise UnusableRecord("not a voltage", f"{stem.name}: the first signal is in {unit}")
         _check_sizes(stem.parent, header)
-        if _is_plain(header):
-            return _read_plain(stem.parent, header), header.fs
-        return _read_by_wfdb(stem)
+        signal, fs = (_read_plain(stem.parent, header), header.fs) if _is_plain(header) else _read_by_wfdb(stem)
+        return signal * MILLIVOLTS[unit.lower()], fs
     except UnusableRecord:
         raise
     except Exception as error:  # wfdb raises whatever its parser stumbles over
