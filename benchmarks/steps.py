@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import ROOT, lock, read_json, write_json
+from vitalfactory.files import ROOT, lock, read_json, sha256, write_json
 
 LOG_LINES = 12
 POLL_SECONDS = 0.5
@@ -69,7 +69,7 @@ def run_steps(steps: Sequence[Step], folder: Path, *, fresh: bool = False) -> di
     VitalFactoryError
         A step failed; its log is named.
     """
-    plan = [step.line() for step in steps]
+    plan = {"commands": [step.line() for step in steps], "recipes": _recipes(steps)}
     record = folder / "plan.json"
     with lock(folder.parent / f".{folder.name}.lock", wait=False):
         done = read_json(record) if record.exists() and not fresh else {}
@@ -88,6 +88,12 @@ def run_steps(steps: Sequence[Step], folder: Path, *, fresh: bool = False) -> di
             if step.shows:
                 print(_printed(log))
     return {str(line): float(seconds) for line, seconds in done["seconds"].items()}
+
+
+def _recipes(steps: Sequence[Step]) -> dict[str, str]:
+    """Hash the recipes that the commands name: with another one, what was done before is of another plan."""
+    names = sorted({word for step in steps for word in step.command if word.endswith(".yaml")})
+    return {name: sha256(ROOT / name) for name in names}
 
 
 def _run(step: Step, log: Path) -> float:

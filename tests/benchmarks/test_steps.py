@@ -51,6 +51,18 @@ def test_another_plan_starts_anew(tmp_path: Path) -> None:
     assert file.read_text() == "abb"
 
 
+def test_another_recipe_starts_anew(tmp_path: Path) -> None:
+    file, recipe = tmp_path / "out", tmp_path / "recipe.yaml"
+    recipe.write_text("a: 1")
+    code = f"import sys; open({str(file)!r}, 'a').write(open(sys.argv[1]).read())"
+    steps = [Step("read the recipe", ("python", "-c", code, str(recipe)))]
+    run_steps(steps, tmp_path / "plan")
+    run_steps(steps, tmp_path / "plan")
+    recipe.write_text("a: 2")
+    run_steps(steps, tmp_path / "plan")
+    assert file.read_text() == "a: 1a: 2"
+
+
 def test_the_ecg_plan_keeps_to_its_folder(tmp_path: Path) -> None:
     steps = plan(tmp_path, ["--synthetic", "10"])
     lines = [step.line() for step in steps]
