@@ -16,6 +16,9 @@ RUNS = {
     "after": "SmolLM2-135M after training",
 }
 
+REFERENCE = "boosted"
+"""The run that the others are compared with."""
+
 
 def plan(folder: Path, source: Sequence[str], training: Sequence[str] = ()) -> list[Step]:
     """Lay out the commands.
@@ -58,7 +61,7 @@ def plan(folder: Path, source: Sequence[str], training: Sequence[str] = ()) -> l
         ),
         Step(
             "Side by side",
-            ("python", "eval/compare.py", *runs.values(), "--against", runs["boosted"]),
+            ("python", "eval/compare.py", *runs.values(), "--against", runs[REFERENCE]),
             shows=True,
         ),
     ]

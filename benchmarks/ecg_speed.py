@@ -145,7 +145,7 @@ def main(argv: Sequence[str]) -> None:
         rows = [*measure_converter(arguments.input, Path(folder)), *measure_scoring(Path(folder))]
     apart = (
         "The converter's figures leave out LLaMA-Factory's own check of the finished rows, which runs in a process of "
-        "its own and takes some 15 s and 850 MB more."
+        "its own."
     )
     head = ["| what | speed | memory of the largest process |", "|---|---|---|"]
     about = f"Command: `python -m benchmarks.ecg_speed`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."

@@ -333,12 +333,13 @@ def _told(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def table_of(metrics: Mapping[str, Any]) -> str:
     """Lay figures out in aligned columns, the majority class beside them."""
+    from vitalfactory.scoring.intervals import tell, tell_value
     from vitalfactory.scoring.metrics import FIGURES
 
     usual = metrics["majority"]["figures"] if metrics["majority"] else {}
     shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
     lines = [
-        (FIGURES[name], _told_figure(figure), _told_figure(usual[name], bare=True) if name in usual else "")
+        (FIGURES[name], tell(figure), tell_value(usual[name]["value"]) if name in usual else "")
         for name, figure in shown.items()
         if figure["value"] is not None
     ]
@@ -348,22 +349,17 @@ def table_of(metrics: Mapping[str, Any]) -> str:
     return "\n".join(f"  {name:<{first}}  {value:<{second}}  {other}".rstrip() for name, value, other in lines)
 
 
-def _told_figure(figure: Mapping[str, float | None], *, bare: bool = False) -> str:
-    if figure["value"] is None:
-        return "-"
-    value = f"{figure['value']:.3f}"
-    return value if bare or figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
-
-
 def _print(metrics: Mapping[str, Any], folder: Path) -> None:
+    from vitalfactory.scoring.intervals import tell
+
     threshold = metrics["threshold"]
     chosen = f", threshold {threshold:.4g} ({metrics['threshold_from']})" if threshold is not None else ""
     print(f"{metrics['run']}: {metrics['split']}, {metrics['rows']} rows of {metrics['groups']} groups{chosen}")
     print(table_of(metrics))
     if metrics["free_text"] and metrics["answered"] == "predictions":
         free = metrics["free_text"]
-        told = ", ".join(f"{name} {_told_figure(free['figures'][name])}" for name in ("accuracy", "f1", "macro_f1"))
-        print(f"  free text: parsed {_told_figure(free['parse_rate'])}, {told} ({free['rows']} rows)")
+        told = ", ".join(f"{name} {tell(free['figures'][name])}" for name in ("accuracy", "f1", "macro_f1"))
+        print(f"  free text: parsed {tell(free['parse_rate'])}, {told} ({free['rows']} rows)")
     for note in metrics["notes"]:
         print(f"  note: {note}")
     if metrics["manifest"].get("synthetic"):

@@ -127,11 +127,12 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
     str
         The majority class, then the runs: figures with their intervals, then those of the answers in free text.
     """
+    from vitalfactory.scoring.intervals import tell
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
     head = ["Run", "Model", *(NAMES[name] for name in figures), "F1 in free text", "Parsed"]
     lines = [
-        [run.name, _model(run.metrics["manifest"]), *map(_told, (*map(run.figure, figures), *run.free_text()))]
+        [run.name, _model(run.metrics["manifest"]), *map(tell, (*map(run.figure, figures), *run.free_text()))]
         for run in runs
     ]
     return _lay_out([head, *_majority(runs[0], figures), *lines], markdown)
@@ -139,10 +140,12 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
 
 def _majority(judged: Judged, figures: Sequence[str]) -> list[list[str]]:
     """Lay out the answer that always names the most frequent label of the training rows, which are all runs' own."""
+    from vitalfactory.scoring.intervals import tell
+
     usual = judged.metrics["majority"]
     if usual is None:
         return []
-    told = (_told(usual["figures"][name]) for name in figures)
+    told = (tell(usual["figures"][name]) for name in figures)
     return [["majority class", f"always {usual['label']}", *told, "-", "-"]]
 
 
@@ -150,15 +153,6 @@ def _model(manifest: Mapping[str, Any]) -> str:
     """Name what answered, a language model by its folder and whether it was tuned."""
     name = Path(str(manifest.get("model", "unknown"))).name
     return f"{name}, fine-tuned" if manifest.get("adapter") else name
-
-
-def _told(figure: Figure, sign: str = "") -> str:
-    if figure["value"] is None:
-        return "-"
-    value = f"{figure['value']:{sign}.3f}"
-    if figure["low"] is None or figure["high"] is None:
-        return value
-    return f"{value} [{figure['low']:{sign}.3f}, {figure['high']:{sign}.3f}]"
 
 
 def _lay_out(lines: Sequence[Sequence[str]], markdown: bool) -> str:
@@ -231,6 +225,7 @@ def _excludes_zero(figure: Figure) -> bool | None:
 
 def differences_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
     """Lay differences out one a line."""
+    from vitalfactory.scoring.intervals import tell
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
     told = {True: "yes", False: "no", None: "-"}
@@ -238,7 +233,7 @@ def differences_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = Fa
         [
             f"{row['run']} - {row['against']}",
             NAMES[row["figure"]],
-            _told(row["difference"], "+"),
+            tell(row["difference"], "+"),
             told[row["excludes_0"]],
         ]
         for row in found
@@ -303,9 +298,10 @@ def compare(
 def _check_names(figures: Sequence[str]) -> None:
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
+    known = [name for name in NAMES if name != "parse_rate"]  # which has a column of its own
     for name in figures:
-        if name not in NAMES or name == "parse_rate":
-            near = closest(name, list(NAMES)) or f"; expected some of {', '.join(NAMES)}"
+        if name not in known:
+            near = closest(name, known) or f"; expected some of {', '.join(known)}"
             raise VitalFactoryError(f"--figures {name}: no such figure{near}")
 
 

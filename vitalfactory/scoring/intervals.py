@@ -32,6 +32,19 @@ class Figure(TypedDict):
     high: float | None
 
 
+def tell_value(value: float | None, sign: str = "") -> str:
+    """Write a value for a table, ``-`` where it is undefined; with ``sign='+'`` as a difference."""
+    return "-" if value is None else f"{value:{sign}.3f}"
+
+
+def tell(figure: Figure, sign: str = "") -> str:
+    """Write a figure with its interval for a table: ``0.978 [0.969, 0.986]``."""
+    value = tell_value(figure["value"], sign)
+    if figure["value"] is None or figure["low"] is None or figure["high"] is None:
+        return value
+    return f"{value} [{tell_value(figure['low'], sign)}, {tell_value(figure['high'], sign)}]"
+
+
 def bootstrap(
     statistics: Statistics[Key], groups: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED
 ) -> dict[Key, Figure]:
