@@ -30,7 +30,7 @@ def pairs(recipes: Sequence[Path], dataset: str | None) -> list[tuple[Path, str]
     Parameters
     ----------
     recipes : sequence of Path
-        By default the first recipe that trains on ``dataset``.
+        By default the plainest recipe that trains on ``dataset``: the one with the shortest name.
     dataset : str, optional
         By default those of every recipe.
 
@@ -48,7 +48,7 @@ def pairs(recipes: Sequence[Path], dataset: str | None) -> list[tuple[Path, str]
         return [(recipe, name) for recipe in recipes for name in _datasets(recipe)]
     if recipes:
         return [(recipe, dataset) for recipe in recipes]
-    for recipe in sorted(RECIPES.glob("*.yaml")):
+    for recipe in sorted(RECIPES.glob("*.yaml"), key=lambda recipe: (len(recipe.name), recipe.name)):
         if _base(dataset) in _datasets(recipe):
             return [(recipe, dataset)]
     raise VitalFactoryError(f"--dataset {dataset}: no recipe in {RECIPES} trains on it; give --recipe YAML")

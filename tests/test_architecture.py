@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {"errors", "files", "card", "predictions", "recipes", "render", "download"}
+LEAVES = {"errors", "files", "card", "predictions", "recipes", "render", "download", "folds"}
 SCRIPTS = {"converters", "eval", "benchmarks", "tests"}
 ALLOWED = {
     "signals": {"signals"},
@@ -20,6 +20,7 @@ LEAF_ORDER = {
     "card": {"errors", "files"},
     "recipes": {"errors", "files"},
     "download": {"errors", "files"},
+    "folds": {"errors", "files"},
     "predictions": {"errors", "files", "card"},
     "render": {"errors", "files", "recipes"},
 }

@@ -80,6 +80,7 @@ def test_recipe_opens_with_its_manual(recipe: Path) -> None:
     arguments = read_recipe(recipe)
     assert arguments["output_dir"] == f"saves/{recipe.stem}"
     assert all(name.rsplit("_", 1)[-1] in ("train", "val") for name in dataset_names(arguments))
+    assert set(dataset_names(arguments)) <= set(read(ROOT)), "LLaMA-Factory would not know the dataset"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -1,18 +1,27 @@
 """A dataset row as the exact tokens that LLaMA-Factory trains on.
 
 Rendering uses LLaMA-Factory's own row converter and template, so that what is measured, scored and
-generated is what was trained. Importing LLaMA-Factory takes some 15 seconds and 850 MB; nothing
-here imports it before a :class:`Renderer` is made.
+generated is what was trained. A row's images become as many tokens as they have in training: those of
+Qwen2-VL are counted from the pictures' sizes, so that its processor is not needed. Importing
+LLaMA-Factory takes some 15 seconds and 850 MB; nothing here imports it before a :class:`Renderer` is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.recipes import resolve
+
+QWEN2_VL_MAX_PIXELS = 28 * 28 * 16384
+"""Of the preprocessor_config.json published with Qwen2-VL."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Renderer:
     Parameters
     ----------
     recipe : mapping
-        LLaMA-Factory's arguments; the template and all that touches the data are taken from it.
+        LLaMA-Factory's arguments; the template, the limits of an image's size and all that touches the data are
+        taken from it. Images are found from its ``media_dir``, else from its ``dataset_dir``.
     tokenizer : PreTrainedTokenizerBase
         Adapted to the template in place, as LLaMA-Factory does before training.
     registry : mapping
@@ -50,14 +60,17 @@ class Renderer:
         from llamafactory.hparams import DataArguments
 
         known = {field.name for field in fields(DataArguments)} - {"dataset", "eval_dataset", "val_size"}
+        media = resolve(str(recipe.get("media_dir") or recipe.get("dataset_dir") or "."))
+        given = {key: value for key, value in recipe.items() if key in known}
         try:
-            arguments = DataArguments(**{key: value for key, value in recipe.items() if key in known})
+            arguments = DataArguments(**{**given, "media_dir": str(media)})
             attributes = get_dataset_list([dataset], dict(registry))[0]
             self._convert = get_dataset_converter(attributes.formatting, attributes, arguments)
             self.template = get_template_and_fix_tokenizer(tokenizer, arguments)
         except (ValueError, TypeError) as error:
             raise VitalFactoryError(f"LLaMA-Factory refuses {dataset}: {error}") from None
         self.tokenizer = tokenizer
+        self._recipe = recipe
 
     def render(self, row: Mapping[str, Any], answer: str | None = None) -> Rendered:
         """Render a row.
@@ -72,18 +85,91 @@ class Renderer:
         Returns
         -------
         Rendered
+
+        Raises
+        ------
+        VitalFactoryError
+            LLaMA-Factory's template refuses the row's images, or one cannot be read.
         """
         aligned = self._convert(dict(row))
         response = aligned["_response"] if answer is None else [{"role": "assistant", "content": answer}]
-        prompt, target = self.template.encode_oneturn(
-            self.tokenizer, aligned["_prompt"] + response, aligned["_system"], aligned["_tools"]
-        )
+        messages = aligned["_prompt"] + response
+        if aligned["_images"]:
+            messages = self._with_images(messages, aligned["_images"], row.get("id"))
+        prompt, target = self.template.encode_oneturn(self.tokenizer, messages, aligned["_system"], aligned["_tools"])
         return Rendered(prompt, target)
+
+    def _with_images(self, messages: list[dict[str, str]], images: list[str], name: object) -> list[dict[str, str]]:
+        try:
+            done: list[dict[str, str]] = self.template.mm_plugin.process_messages(
+                messages, images, [], [], self._processor
+            )
+        except (ValueError, OSError) as error:
+            reason = str(error).partition(" tokens in ")[0]  # what follows is the text of the row
+            raise VitalFactoryError(f"{name}: LLaMA-Factory refuses its images: {reason}") from None
+        return done
+
+    @cached_property
+    def _processor(self) -> Any | None:
+        """The model's processor as LLaMA-Factory sets it up; Qwen2-VL's computes no pixels and can be stood in for."""
+        from llamafactory.data.mm_plugin import Qwen2VLPlugin
+
+        processor = load_processor(str(self._recipe.get("model_name_or_path")))
+        if type(self.template.mm_plugin) is Qwen2VLPlugin:
+            sizes = _ImageSizes(getattr(processor, "image_processor", None))
+            processor = SimpleNamespace(image_processor=sizes, video_processor=sizes)
+        for limit in ("image_max_pixels", "image_min_pixels"):
+            if processor is not None and limit in self._recipe:
+                setattr(processor, limit, int(self._recipe[limit]))
+        return processor
 
     @property
     def stop_ids(self) -> list[int]:
         """Token ids that end an answer."""
         return sorted(self.template.get_stop_token_ids(self.tokenizer))
+
+
+class _ImageSizes:
+    """An image processor of Qwen2-VL that says how many patches images have, and computes none of them.
+
+    Parameters
+    ----------
+    own : Qwen2VLImageProcessor or None
+        The model's; by default one as it is published.
+    """
+
+    def __init__(self, own: Any | None) -> None:
+        from transformers import Qwen2VLImageProcessor
+
+        self._own = Qwen2VLImageProcessor(max_pixels=QWEN2_VL_MAX_PIXELS) if own is None else own
+        self.merge_size = self._own.merge_size
+
+    def __call__(self, images: list[Any], return_tensors: str) -> dict[str, NDArray[np.int64]]:
+        patches = [self._own.get_number_of_image_patches(image.height, image.width, {}) for image in images]
+        return {"image_grid_thw": np.array([[1, 1, count] for count in patches])}
+
+
+def load_processor(model: str) -> Any | None:
+    """Load a model's processor of images from disk or from the local hub cache, never from the network.
+
+    Parameters
+    ----------
+    model : str
+        ``model_name_or_path`` of a recipe.
+
+    Returns
+    -------
+    ProcessorMixin or None
+        None where it is not at hand, or where the model takes no images.
+    """
+    from transformers import AutoProcessor
+
+    local = resolve(model)
+    try:
+        found = AutoProcessor.from_pretrained(local if local.is_dir() else model, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    return found if hasattr(found, "image_processor") else None
 
 
 def load_tokenizer(model: str) -> Any | None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from vitalfactory.card import SPLITS
 from vitalfactory.dataset.example import Entry
-from vitalfactory.dataset.split import by_folds, by_group, parse_shares, read_folds
+from vitalfactory.dataset.split import by_group, parse_shares
 from vitalfactory.errors import VitalFactoryError
+from vitalfactory.folds import by_folds, read_folds
 
 SHARES = st.sampled_from([(80, 10, 10), (100, 0, 0), (0, 0, 100), (34, 33, 33), (50, 50, 0), (0, 50, 50)])
 ENTRIES = st.lists(

@@ -34,12 +34,14 @@ from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content
 from vitalfactory.dataset.options import Options
 from vitalfactory.dataset.readme import readme
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
-from vitalfactory.files import dumps, lock, write_json, write_text
+from vitalfactory.files import dumps, lock, read_jsonl, write_json, write_text
+from vitalfactory.folds import by_folds, read_folds
 
 CHUNK = 32
 """Entries that one worker takes at a time."""
 
 Make = Callable[[Entry], Iterable[Example]]
+Prepare = Callable[[Sequence[Entry], Mapping[str, str]], list[Entry]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Conversion:
         The converter's own flags, for the card's command.
     packages : sequence of str
         Packages whose versions decide the rows.
+    prepare : callable, optional
+        Takes the entries to be read and the split of every group, and returns the entries with whatever a
+        model says of them; refuses a model that has seen what it must not.
     """
 
     task: Task
@@ -65,6 +70,7 @@ class Conversion:
     make: Make
     arguments: Sequence[str]
     packages: Sequence[str]
+    prepare: Prepare | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class _Row:
     line: str
     content: int
     preview: str | None
+    images: Mapping[str, bytes]
 
 
 def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[Excluded], options: Options) -> Summary:
@@ -160,7 +167,9 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
         with _all_or_nothing(partial):
             with closing(_Writer(partial, options)) as writer:
                 chosen = writer.assign(entries, excluded)
-                with closing(_read(chosen, conversion.make, options.workers, writer.splits)) as rows:
+                if conversion.prepare is not None:
+                    chosen = conversion.prepare(chosen, writer.splits)
+                with closing(_read(chosen, conversion.make, options.workers, writer.splits, writer.images)) as rows:
                     writer.write(rows, len(chosen))
                 counts = writer.finish()
             memory = _peak_rss_mb()
@@ -207,11 +216,11 @@ def _all_or_nothing(partial: Path) -> Iterator[None]:
 
 
 def _read(
-    entries: Sequence[Entry], make: Make, workers: int, splits: Mapping[str, str]
+    entries: Sequence[Entry], make: Make, workers: int, splits: Mapping[str, str], images: str
 ) -> Generator[_Row | Excluded, None, None]:
     """Read entries in chunks and hand the rows on in the entries' order."""
     chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
-    tasks = [(chunk, make, [splits[entry.group] == "test" for entry in chunk]) for chunk in chunks]
+    tasks = [(chunk, make, [splits[entry.group] == "test" for entry in chunk], images) for chunk in chunks]
     # The first chunk is read here, so that the workers are forked from a process that has imported what it takes.
     alone = tasks if workers == 1 else tasks[:1]
     for task in alone:
@@ -252,21 +261,21 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool]) -> list[_Row | Excluded]:
+def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool], images: str) -> list[_Row | Excluded]:
     rows: list[_Row | Excluded] = []
     for entry, preview in zip(entries, previews, strict=True):
         try:
-            rows.extend(_encode(example, preview) for example in make(entry))
+            rows.extend([_encode(example, preview, images) for example in make(entry)])
         except UnusableRecord as error:
             rows.append(Excluded(entry.id, error.reason, error.detail))
     return rows
 
 
-def _encode(example: Example, preview: bool) -> _Row:
+def _encode(example: Example, preview: bool, images: str) -> _Row:
     drawn = dumps({"id": example.id, **example.preview}) + "\n" if preview and example.preview else None
-    row = example.row()
+    row = example.row(images)
     content = digest(content_of(row))
-    return _Row(example.id, example.group, example.label, dumps(row) + "\n", content, drawn)
+    return _Row(example.id, example.group, example.label, dumps(row) + "\n", content, drawn, example.images)
 
 
 class _Writer:
@@ -275,6 +284,7 @@ class _Writer:
     def __init__(self, folder: Path, options: Options) -> None:
         self.folder = folder
         self.options = options
+        self.images = f"data/{options.name}/images"
         self.excluded: Counter[str] = Counter()
         self.splits: dict[str, str] = {}
         self.columns: dict[str, Any] = {}
@@ -313,8 +323,8 @@ class _Writer:
         options = self.options
         assert options.val_fold is not None
         assert options.test_fold is not None
-        folds = split.read_folds(folder)
-        self.splits = split.by_folds(kept, folds, options.val_fold, options.test_fold)
+        folds = read_folds(folder)
+        self.splits = by_folds(kept, folds, options.val_fold, options.test_fold)
         for name in sorted(set(folds) - known):
             self.exclude(Excluded(name, "in a fold file but not in the source"))
 
@@ -356,10 +366,29 @@ class _Writer:
         if name == "train" and row.label is not None:
             self._train[row.id] = row.label
         self._files[name].write(row.line, row.group, row.label)
+        self._write_images(row.images)
         if row.preview:
             self._previews.write(row.preview)
         if not self.columns:
             self.columns = json.loads(row.line)
+
+    def _write_images(self, images: Mapping[str, bytes]) -> None:
+        for name, content in images.items():
+            path = self.folder / "images" / name
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            elif path.read_bytes() != content:  # rows may share an image, not only its name
+                raise VitalFactoryError(f"{self.options.name}: two different images are called {name}")
+
+    def _drop_images(self) -> None:
+        """Remove the images of the rows that were left out."""
+        rows = (row for name in SPLITS for row in read_jsonl(self.folder / f"{name}.jsonl"))
+        kept = {image for row in rows for image in row["images"]}
+        folder = self.folder / "images"
+        for path in folder.rglob("*"):
+            if path.is_file() and f"{self.images}/{path.relative_to(folder).as_posix()}" not in kept:
+                path.unlink()
 
     def finish(self) -> dict[str, Split]:
         """Balance train, close the files and return the counts."""
@@ -371,6 +400,8 @@ class _Writer:
             self._balance()
         for stream in self._streams():
             stream.close()
+        if options.balance != "none" and "images" in self.columns:
+            self._drop_images()
         return {name: part.counts() for name, part in self._files.items()}
 
     def _streams(self) -> list[TextIO]:
@@ -431,7 +462,7 @@ def _write_card(
         versions={name: version(name) for name in ("vitalfactory", "llamafactory", *conversion.packages)},
     )
     write_json(folder / "card.json", card.model_dump())
-    write_text(folder / "README.md", readme(card))
+    write_text(folder / "README.md", readme(card, images=(folder / "images").is_dir()))
 
 
 def _recover(final: Path) -> None:

@@ -15,18 +15,20 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from vitalfactory import recipes
 from vitalfactory.card import SPLITS, read_card
-from vitalfactory.dataset import registry
+from vitalfactory.dataset import checkpoint, registry
 from vitalfactory.dataset.example import content_of, digest
 from vitalfactory.dataset.options import Options
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import read_jsonl, sha256
 
 HISTOGRAM_STEP = 64
+IMAGE_TOKENS = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
+"""Qwen2-VL's, one token each in every tokenizer of its models; the embedded tokenizer lacks them."""
 MAX_EXAMPLES = 3
 """How many of the rows with one fault a message names."""
 
@@ -78,11 +80,12 @@ class Request:
     Attributes
     ----------
     folder : str
-        The dataset's folder.
+        The dataset's folder. It need not be in its place yet: images that its rows look for in the place that
+        the registry names are found in it.
     registered : dict of str to dict
         Name to registry entry of its splits.
     root : str
-        Images are found from here.
+        All other images are found from here.
     recipe : str
     scope : {'rows', 'recipe', 'all'}
         The dataset's files under the recipe's template and cutoff; the recipe and the registry alone; or both.
@@ -197,14 +200,16 @@ def inspect(request: Request) -> Report:
         report.problems += _empty_splits(recipe, request.registered, rows)
     report.problems += _leaks(rows)
     report.problems += _card_problems(folder, rows)
-    report.problems += _image_problems(rows, Path(request.root))
+    if unusable := _image_problems(rows, request):
+        report.problems += unusable
+        return report
     report.tokens, too_long = _measure(request, recipe, rows)
     report.problems += too_long
     return report
 
 
 def _recipe_problems(recipe: Mapping[str, Any], name: str) -> list[str]:
-    """Find arguments that LLaMA-Factory does not know, and a validation set drawn without regard to patients."""
+    """Find unknown arguments, validation rows drawn without regard to patients, and a checkpoint that cannot answer."""
     from llamafactory import hparams
 
     groups = (
@@ -219,7 +224,7 @@ def _recipe_problems(recipe: Mapping[str, Any], name: str) -> list[str]:
     problems = [f"{name}: LLaMA-Factory has no argument {key!r}{closest(str(key), known)}" for key in unknown]
     if recipe.get("val_size"):
         problems.append(f"{name}: val_size draws rows at random, one patient on both sides (a leak); use eval_dataset")
-    return problems
+    return problems + checkpoint.find_problems(recipe, name)
 
 
 def _entry_problems(registered: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -294,20 +299,53 @@ def _card_problems(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]
         strange = {label for row in part for label in _labels(row)} - set(card.labels)
         if card.labels and strange:
             problems.append(f"{split}: labels that are not in the card's vocabulary: {_some(sorted(strange))}")
-        wrong = [str(row["id"]) for row in part if "output" in row and not _answers(row, card.answers)]
+        wrong = [str(row["id"]) for row in part if not _answers(row, card.answers)]
         if wrong:
             problems.append(f"{split}: the output is not its label's answer in {_some(wrong)}")
     return problems
 
 
 def _answers(row: Mapping[str, Any], answers: Mapping[str, str]) -> bool:
-    return "label" not in row or row["output"] == answers.get(row["label"])
+    output = row["messages"][-1]["content"] if row.get("messages") else row.get("output")
+    return "label" not in row or output is None or output == answers.get(row["label"])
 
 
-def _image_problems(rows: Mapping[str, Sequence[Mapping[str, Any]]], root: Path) -> list[str]:
-    images = [root / image for part in rows.values() for row in part for image in row.get("images") or ()]
-    broken = [str(image) for image in images if not _readable(image)]
-    return [f"images that are missing or cannot be read: {_some(broken)}"] if broken else []
+def _image_problems(rows: Mapping[str, Sequence[Mapping[str, Any]]], request: Request) -> list[str]:
+    """Find images that cannot be read or are not those of their rows, and rows whose text does not place them."""
+    having = [row for part in rows.values() for row in part if row.get("images")]
+    problems = []
+    if unplaced := [str(row["id"]) for row in having if _marks(row) != len(row["images"])]:
+        problems.append(f"rows whose text has not one <image> for each of their images: {_some(unplaced)}")
+    hashes = {image: wanted for row in having for image, wanted in _images(row)}
+    places = {image: _place(image, request) for image in hashes}
+    if broken := [image for image, place in places.items() if place is None or not _readable(place)]:
+        return [*problems, f"images that are missing or cannot be read: {_some(broken)}"]
+    changed = [image for image, place in places.items() if place and hashes[image] not in (None, sha256(place))]
+    if changed:
+        problems.append(f"images that are not those of their rows; convert again: {_some(changed)}")
+    return problems
+
+
+def _images(row: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """List a row's images with the hashes that it notes."""
+    images = row["images"]
+    return list(zip(images, row.get("image_sha256") or [None] * len(images), strict=False))
+
+
+def _marks(row: Mapping[str, Any]) -> int:
+    texts = [message["content"] for message in row.get("messages") or ()]
+    return sum(str(text).count("<image>") for text in texts or (row.get("instruction"), row.get("input")))
+
+
+def _place(image: str, request: Request) -> Path | None:
+    """Find where an image lies before or after its dataset is in place; None where that is outside the root."""
+    path = PurePosixPath(image)
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    home = PurePosixPath(str(next(iter(request.registered.values())).get("file_name"))).parent
+    if path.is_relative_to(home):
+        return Path(request.folder) / path.relative_to(home)
+    return Path(request.root) / path
 
 
 def _readable(image: Path) -> bool:
@@ -339,7 +377,11 @@ def _tokenizer(name: str, template: str) -> tuple[Any, str]:
 
     del template
     own = load_tokenizer(name)
-    return (own, name) if own is not None else (embedded.load_tokenizer(), embedded.NAME)
+    if own is not None:
+        return own, name
+    stand_in = embedded.load_tokenizer()
+    stand_in.add_tokens(list(IMAGE_TOKENS), special_tokens=True)
+    return stand_in, embedded.NAME
 
 
 def _renderers(recipe: Mapping[str, Any], registered: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -360,7 +402,7 @@ def _measure(
     for name, renderer in _renderers(recipe, request.registered).items():
         end = int(renderer.template.efficient_eos)  # such a template's answers end in a token added later
         for row in rows[name.rsplit("_", 1)[-1]]:
-            rendered = renderer.render(row)
+            rendered = renderer.render({**row, **_placed(row, request)})
             lengths.append(len(rendered.prompt) + len(rendered.answer) + end)
             if lengths[-1] > cutoff:
                 too_long.append(f"{row['id']} ({lengths[-1]})")
@@ -373,6 +415,11 @@ def _measure(
         f"and would lose their end, the answer with it: {_some(too_long)}; "
         f"raise cutoff_len to {tokens.longest} or choose a shorter representation"
     ]
+
+
+def _placed(row: Mapping[str, Any], request: Request) -> dict[str, list[str]]:
+    images = row.get("images")
+    return {"images": [str(_place(image, request)) for image in images]} if images else {}
 
 
 def _tokens(lengths: Sequence[int], cutoff: int, tokenizer: str, *, stand_in: bool) -> Tokens:

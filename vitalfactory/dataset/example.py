@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vitalfactory.errors import UnusableRecord
 from vitalfactory.files import dumps
 
 if TYPE_CHECKING:
     from vitalfactory.card import Kind
+
+_SAFE_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
+"""Of an image: no part of it begins with a dot, so that none leads out of the folder."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +80,15 @@ class Example:
     id, group : str
     label : str or None
     columns : mapping of str to object
-        ``instruction``, ``input`` and ``output``; or ``messages`` and ``images``.
+        ``instruction``, ``input`` and ``output``; or ``messages``.
     features : mapping of str to float, optional
         What a classical baseline learns from.
     preview : mapping of str to object, optional
         What a report draws of a test row: ``fs`` in hertz, ``unit``, ``scale`` and ``trace``, a list
         of whole numbers that times ``scale`` are in ``unit``.
+    images : mapping of str to bytes, optional
+        File name in the dataset's ``images`` folder to the file's content, in the order of the ``<image>``
+        marks in the text. Rows may share an image: the same name with the same content.
     """
 
     id: str
@@ -89,10 +97,28 @@ class Example:
     columns: Mapping[str, Any]
     features: Mapping[str, float] = field(default_factory=dict)
     preview: Mapping[str, Any] | None = None
+    images: Mapping[str, bytes] = field(default_factory=dict)
 
-    def row(self) -> dict[str, Any]:
-        """Lay the example out as a row of a dataset file; features keep six significant digits."""
+    def row(self, folder: str = "images") -> dict[str, Any]:
+        """Lay the example out as a row of a dataset file; features keep six significant digits.
+
+        Parameters
+        ----------
+        folder : str
+            Where its images lie, from LLaMA-Factory's ``dataset_dir``.
+
+        Raises
+        ------
+        UnusableRecord
+            With the reason ``outside the folder``: an image's name would lead there.
+        """
         row: dict[str, Any] = {"id": self.id, "group": self.group, **self.columns}
+        for name in self.images:
+            if not _SAFE_NAME.fullmatch(name):
+                raise UnusableRecord("outside the folder", f"an image called {name!r}")
+        if self.images:
+            row["images"] = [f"{folder}/{name}" for name in self.images]
+            row["image_sha256"] = [hashlib.sha256(content).hexdigest() for content in self.images.values()]
         if self.label is not None:
             row["label"] = self.label
         if self.features:
@@ -121,8 +147,9 @@ def pick(wordings: Sequence[str], row_id: str) -> str:
 
 
 def content_of(row: Mapping[str, Any]) -> str:
-    """Return what a row tells the model, without the wording of its question."""
+    """Return what a row shows the model, without the wording of its question: its images, else its text."""
+    if images := row.get("image_sha256") or row.get("images"):
+        return dumps(images)
     if "messages" in row:
-        asked = [message["content"] for message in row["messages"] if message["role"] != "assistant"]
-        return dumps([*asked, *row.get("images", [])])
+        return dumps([message["content"] for message in row["messages"] if message["role"] != "assistant"])
     return str(row["input"] or row["instruction"])

@@ -6,20 +6,27 @@ import yaml
 
 from vitalfactory.card import Card
 
+IMAGES = """
+The images lie in `images/`. A row's column `images` has their paths as LLaMA-Factory reads them, from the folder
+that holds `data/` (its `dataset_dir`), and `image_sha256` their hashes.
+"""
 
-def readme(card: Card) -> str:
+
+def readme(card: Card, *, images: bool = False) -> str:
     """Write the README of a dataset folder.
 
     Parameters
     ----------
     card : Card
+    images : bool
+        Whether its rows have images.
 
     Returns
     -------
     str
         Markdown with a YAML head.
     """
-    return f"---\n{_head(card)}---\n\n{_body(card)}"
+    return f"---\n{_head(card)}---\n\n{_body(card)}{IMAGES if images else ''}"
 
 
 def _head(card: Card) -> str:

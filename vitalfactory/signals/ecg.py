@@ -31,6 +31,8 @@ from vitalfactory.signals.wfdb_record import read_first_signal
 REFERENCE = "REFERENCE.csv"
 LABELS = "labels.csv"
 _CHALLENGE_HEADER_ROWS = {("record", "label"), ("data_source", "class")}
+AF = {"A": True, "AF": True, "N": False, "O": False, "no AF": False}
+"""Whether a source's label says atrial fibrillation; other labels, such as ``~`` for noise, say nothing of it."""
 _SAFE_NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
 
 

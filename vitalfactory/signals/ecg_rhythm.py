@@ -64,7 +64,8 @@ class Beats:
 
 
 @cache
-def _band_pass(fs: float) -> Floats:
+def band_pass(fs: float) -> Floats:
+    """Design the filter of 0.5 to 40 Hz, second-order sections for ``scipy.signal.sosfiltfilt``; ``fs`` in hertz."""
     from scipy.signal import butter
 
     high = min(BAND_HZ[1], 0.45 * fs)
@@ -91,9 +92,9 @@ def find_beats(recording: Recording) -> Beats:
     from scipy.signal import sosfiltfilt
     from sleepecg import detect_heartbeats
 
-    _check(recording)
+    check_usable(recording)
     signal, fs = recording.signal, recording.fs
-    filtered = sosfiltfilt(_band_pass(fs), signal)
+    filtered = sosfiltfilt(band_pass(fs), signal)
     found = np.asarray(detect_heartbeats(_without_spikes(filtered, fs), fs), dtype=np.int64)
     if len(found) < MIN_BEATS:
         raise UnusableRecord("too few beats")
@@ -105,7 +106,8 @@ def find_beats(recording: Recording) -> Beats:
     return Beats(upright, fs, peaks, inverted)
 
 
-def _check(recording: Recording) -> None:
+def check_usable(recording: Recording) -> None:
+    """Refuse a record that is too short, too long, flat, out of range or not finite; see :func:`find_beats`."""
     signal, fs = recording.signal, recording.fs
     if not FS_HZ[0] <= fs <= FS_HZ[1]:
         raise UnusableRecord("sampling rate", f"{fs} Hz is not between {FS_HZ[0]:.0f} and {FS_HZ[1]:.0f}")
@@ -135,6 +137,27 @@ def _windows(signal: Floats, centres: Ints, before: int, after: int) -> Floats:
     inside = (centres >= before) & (centres + after <= len(signal))
     rows: Floats = signal[centres[inside, None] + np.arange(-before, after)]
     return rows
+
+
+def beat_windows(beats: Beats, before: int, after: int) -> Floats:
+    """Stack the signal around every R peak.
+
+    Parameters
+    ----------
+    beats : Beats
+    before, after : int
+        Samples up to each peak, and from it on.
+
+    Returns
+    -------
+    ndarray, shape (k, before + after)
+        The windows that lie in the record; where fewer than three do, those of all beats, with the record's
+        first and last values repeated outside it.
+    """
+    windows = _windows(beats.signal, beats.peaks, before, after)
+    if len(windows) >= 3:
+        return windows
+    return _windows(np.pad(beats.signal, (before, after), "edge"), beats.peaks + before, before, after)
 
 
 def _points_down(signal: Floats, peaks: Ints, fs: float) -> bool:
@@ -280,9 +303,7 @@ def _lorenz_cells(change: Floats, cell_ms: float = 40.0) -> float:
 def _atrial_statistics(beats: Beats) -> dict[str, float]:
     fs = beats.fs
     before, after = int(0.36 * fs), int(0.44 * fs)
-    windows = _windows(beats.signal, beats.peaks, before, after)
-    if len(windows) < 3:
-        windows = _windows(np.pad(beats.signal, (before, after), "edge"), beats.peaks + before, before, after)
+    windows = beat_windows(beats, before, after)
     height = max(float(np.median(windows[:, before])), 1e-6)
     template = np.median(windows, axis=0)
     match = _correlations(windows, template)
