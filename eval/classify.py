@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WRITTEN_BY = {"predictions": "eval/score.py", "generations": "eval/generate.py"}
 MANIFEST_COLUMNS = ("date", "dataset", "model", "method", "recipe", "adapter")
 SHAPE_COLUMNS = ("split", "answered", "rows", "groups", "threshold", "threshold_from")
-FREE_TEXT = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity", "macro_f1")
+FREE_TEXT = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity", "macro_f1", "mean_f1_scored")
 
 
 @dataclass
@@ -159,6 +159,7 @@ def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[
         The folder holds no complete run of this dataset.
     """
     from vitalfactory.files import write_json, write_text
+    from vitalfactory.predictions import named
     from vitalfactory.scoring.metrics import record
     from vitalfactory.scoring.report import report, worst
 
@@ -174,12 +175,6 @@ def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[
     write_text(folder / named("report.html", split), page)
     record(table or folder.resolve().parent / "metrics.csv", _line(metrics))
     return metrics
-
-
-def named(file: str, split: str) -> str:
-    """Name a file of another split than test: ``metrics_val.json``."""
-    stem, dot, kind = file.partition(".")
-    return file if split == "test" else f"{stem}_{split}{dot}{kind}"
 
 
 def _measure(
@@ -332,14 +327,16 @@ def _told(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def table_of(metrics: Mapping[str, Any]) -> str:
-    """Lay figures out in aligned columns, the majority class beside them."""
+    """Lay figures out in aligned columns, the majority class beside them; of many labels, the F1 of each as well."""
     from vitalfactory.scoring.intervals import tell, tell_value
-    from vitalfactory.scoring.metrics import FIGURES
+    from vitalfactory.scoring.metrics import F1_OF, title_of
 
     usual = metrics["majority"]["figures"] if metrics["majority"] else {}
     shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
+    if len(metrics["labels"]) > 2:
+        shown |= {f"{F1_OF}{label}": figures["f1"] for label, figures in metrics["per_class"].items()}
     lines = [
-        (FIGURES[name], tell(figure), tell_value(usual[name]["value"]) if name in usual else "")
+        (title_of(name, metrics["scored"]), tell(figure), tell_value(usual[name]["value"]) if name in usual else "")
         for name, figure in shown.items()
         if figure["value"] is not None
     ]
@@ -350,6 +347,7 @@ def table_of(metrics: Mapping[str, Any]) -> str:
 
 
 def _print(metrics: Mapping[str, Any], folder: Path) -> None:
+    from vitalfactory.predictions import named
     from vitalfactory.scoring.intervals import tell
 
     threshold = metrics["threshold"]
@@ -358,7 +356,11 @@ def _print(metrics: Mapping[str, Any], folder: Path) -> None:
     print(table_of(metrics))
     if metrics["free_text"] and metrics["answered"] == "predictions":
         free = metrics["free_text"]
-        told = ", ".join(f"{name} {tell(free['figures'][name])}" for name in ("accuracy", "f1", "macro_f1"))
+        told = ", ".join(
+            f"{name} {tell(figure)}"
+            for name, figure in free["figures"].items()
+            if name in ("accuracy", "f1", "macro_f1", "mean_f1_scored") and figure["value"] is not None
+        )
         print(f"  free text: parsed {tell(free['parse_rate'])}, {told} ({free['rows']} rows)")
     for note in metrics["notes"]:
         print(f"  note: {note}")

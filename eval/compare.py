@@ -2,7 +2,9 @@
 
     python eval/compare.py results/ecg_rule results/ecg_boosted results/ecg_smollm2 --against results/ecg_boosted
 
-Reads what eval/classify.py wrote. Every run is compared with one of them, by default the first one named.
+Reads what eval/classify.py wrote. Every run is compared with one of them, by default the first one named: by the
+differences of its figures, and by McNemar's exact test of which rows each has right. Runs over datasets that tell
+the same records differently can be compared: the same rows are those with the same ids, groups and labels.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
 
 FIGURES = ("auroc", "f1", "sensitivity", "specificity")
 FIGURES_OF_MANY = ("auroc", "macro_f1", "balanced_accuracy", "kappa")
-COMPARED = ("auroc", "f1", "macro_f1")
-NEEDED = {"run", "split", "answered", "figures", "free_text", "majority", "manifest"}
+COMPARED = ("auroc", "f1", "macro_f1", "mean_f1_scored")
+NEEDED = {"run", "split", "answered", "figures", "per_class", "free_text", "majority", "threshold", "manifest"}
 NO_FIGURE: Figure = {"value": None, "low": None, "high": None}
+MANY_ROWS_A_GROUP = (
+    "McNemar's test takes rows as independent, and here a group has several: the intervals, over groups, say more."
+)
 SYNTHETIC = "Synthetic recordings: these figures say nothing about patients."
 
 
@@ -52,22 +57,39 @@ class Judged:
         """The run's name."""
         return str(self.metrics["run"])
 
-    @property
-    def dataset(self) -> str:
-        """The hash of the judged split's file."""
-        return str(self.metrics["manifest"].get("dataset_sha256", {}).get(self.metrics["split"]))
-
     def figure(self, name: str) -> Figure:
-        """Return one figure with its interval."""
-        figure: Figure = self.metrics["figures"][name]
-        return figure
+        """Return one figure with its interval.
+
+        Raises
+        ------
+        VitalFactoryError
+            The run was judged before there was such a figure, or has no such label.
+        """
+        from vitalfactory.scoring.metrics import key_of
+
+        label, figure = key_of(name)
+        figures = self.metrics["per_class"].get(label, {}) if label else self.metrics["figures"]
+        if figure not in figures:
+            raise VitalFactoryError(f"{self.folder}: has no figure {name!r}; run python eval/classify.py {self.folder}")
+        found: Figure = figures[figure]
+        return found
 
     def free_text(self) -> tuple[Figure, Figure]:
-        """Return F1 (macro F1 where no label is the positive one) and the parse rate of the answers in free text."""
+        """Return the F1 that the task is judged by and the parse rate of the answers in free text."""
+        from vitalfactory.scoring.metrics import main_f1
+
         free = self.metrics["free_text"]
         if free is None:
             return NO_FIGURE, NO_FIGURE
-        return free["figures"]["f1" if self.card.positive else "macro_f1"], free["parse_rate"]
+        return free["figures"].get(main_f1(self.card), NO_FIGURE), free["parse_rate"]
+
+    def right(self, names: Sequence[str]) -> list[bool]:
+        """Say which rows the run has right, at its own threshold or by its parsed answer."""
+        from vitalfactory.scoring.metrics import decide
+
+        rows = [self.rows[name] for name in names]
+        decided = decide(rows, self.card, self.metrics["threshold"])
+        return [row.label == decision for row, decision in zip(rows, decided, strict=True)]
 
 
 def read_judged(folder: Path) -> Judged:
@@ -94,22 +116,34 @@ def read_judged(folder: Path) -> Judged:
 
 
 def check_same_rows(runs: Sequence[Judged]) -> None:
-    """Check that runs were judged on the same rows.
+    """Check that runs were judged on the same rows: the same ids, each with the same group and label.
 
     Raises
     ------
     VitalFactoryError
-        A run is about another dataset, another split or other rows of it than the first.
+        A run is about another split, another question, or other rows than the first.
     """
     first = runs[0]
     for other in runs[1:]:
-        for what, same in (
-            ("on another split", other.metrics["split"] == first.metrics["split"]),
-            ("on another dataset", other.dataset == first.dataset),
-            ("on other rows of the dataset", other.rows.keys() == first.rows.keys()),
-        ):
-            if not same:
-                raise VitalFactoryError(f"{other.folder} was judged {what} than {first.folder}; compare like with like")
+        if fault := _difference(first, other):
+            raise VitalFactoryError(f"{other.folder} and {first.folder}: {fault}; compare like with like")
+
+
+def _difference(first: Judged, other: Judged) -> str | None:
+    """Say what keeps two runs from being compared."""
+    if other.metrics["split"] != first.metrics["split"]:
+        return f"judged on other splits, {other.metrics['split']} and {first.metrics['split']}"
+    if (other.card.labels, other.card.positive) != (first.card.labels, first.card.positive):
+        return f"other labels, {', '.join(other.card.labels)} and {', '.join(first.card.labels)}"
+    missing, new = first.rows.keys() - other.rows.keys(), other.rows.keys() - first.rows.keys()
+    if missing or new:
+        some = min(missing or new)
+        return f"{len(missing)} of {len(first.rows)} rows are missing and {len(new)} are others, such as {some!r}"
+    for what in ("group", "label"):
+        wrong = [name for name, row in first.rows.items() if getattr(other.rows[name], what) != getattr(row, what)]
+        if wrong:
+            return f"{len(wrong)} of {len(first.rows)} rows have another {what}, such as {wrong[0]!r}"
+    return None
 
 
 def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = False) -> str:
@@ -125,17 +159,30 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
     Returns
     -------
     str
-        The majority class, then the runs: figures with their intervals, then those of the answers in free text.
+        The majority class, then the runs: figures with their intervals, then those of the answers in free text. A
+        column that says nothing is left out: the dataset where all runs are about one, free text where none has any.
     """
     from vitalfactory.scoring.intervals import tell
-    from vitalfactory.scoring.metrics import FIGURES as NAMES
+    from vitalfactory.scoring.metrics import main_f1, title_of
 
-    head = ["Run", "Model", *(NAMES[name] for name in figures), "F1 in free text", "Parsed"]
+    scored = runs[0].card.scored
+    titles = [title_of(name, scored) for name in figures]
+    head = ["Run", "Model", "Dataset", *titles, f"{title_of(main_f1(runs[0].card), scored)} in free text", "Parsed"]
     lines = [
-        [run.name, _model(run.metrics["manifest"]), *map(tell, (*map(run.figure, figures), *run.free_text()))]
+        [
+            run.name,
+            _model(run.metrics["manifest"]),
+            f"{run.card.name}, {run.card.representation}",
+            *map(tell, (*map(run.figure, figures), *run.free_text())),
+        ]
         for run in runs
     ]
-    return _lay_out([head, *_majority(runs[0], figures), *lines], markdown)
+    dropped = {2} if len({line[2] for line in lines}) == 1 else set()
+    if not any(run.metrics["free_text"] for run in runs):
+        dropped |= {len(head) - 2, len(head) - 1}
+    kept = [place for place in range(len(head)) if place not in dropped]
+    whole = [head, *_majority(runs[0], figures), *lines]
+    return _lay_out([[line[place] for place in kept] for line in whole], markdown)
 
 
 def _majority(judged: Judged, figures: Sequence[str]) -> list[list[str]]:
@@ -145,8 +192,8 @@ def _majority(judged: Judged, figures: Sequence[str]) -> list[list[str]]:
     usual = judged.metrics["majority"]
     if usual is None:
         return []
-    told = (tell(usual["figures"][name]) for name in figures)
-    return [["majority class", f"always {usual['label']}", *told, "-", "-"]]
+    told = (tell(usual["figures"].get(name, NO_FIGURE)) for name in figures)
+    return [["majority class", f"always {usual['label']}", "-", *told, "-", "-"]]
 
 
 def _model(manifest: Mapping[str, Any]) -> str:
@@ -200,7 +247,7 @@ def differences(runs: Sequence[Judged], against: Judged, figures: Sequence[str])
 
 def _paired(first: Judged, other: Judged, figures: Sequence[str]) -> dict[str, Figure]:
     from vitalfactory.scoring.intervals import Floats, bootstrap
-    from vitalfactory.scoring.metrics import figures_of
+    from vitalfactory.scoring.metrics import figures_of, key_of
 
     names = sorted(first.rows)
     groups = [first.rows[name].group for name in names]
@@ -210,9 +257,8 @@ def _paired(first: Judged, other: Judged, figures: Sequence[str]) -> dict[str, F
 
     def statistics(weights: Floats) -> dict[str, Floats]:
         ours, theirs = here(weights), there(weights)
-        return {
-            name: theirs["", name] - ours["", name] for name in figures if ("", name) in ours and ("", name) in theirs
-        }
+        keys = {name: key_of(name) for name in figures}
+        return {name: theirs[key] - ours[key] for name, key in keys.items() if key in ours and key in theirs}
 
     return bootstrap(statistics, groups)
 
@@ -223,22 +269,80 @@ def _excludes_zero(figure: Figure) -> bool | None:
     return figure["low"] > 0 or figure["high"] < 0
 
 
-def differences_table(found: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
-    """Lay differences out one a line."""
-    from vitalfactory.scoring.intervals import tell
-    from vitalfactory.scoring.metrics import FIGURES as NAMES
+def mcnemar(runs: Sequence[Judged], against: Judged) -> list[dict[str, Any]]:
+    """Test whether runs have other rows right than one of them, by McNemar's exact test.
 
-    told = {True: "yes", False: "no", None: "-"}
+    Parameters
+    ----------
+    runs : sequence of Judged
+        Checked by :func:`check_same_rows`.
+    against : Judged
+        One of them.
+
+    Returns
+    -------
+    list of dict
+        ``run``, ``against``, ``only_run`` and ``only_against`` (rows that one of the two alone has right) and ``p``,
+        two-sided: the binomial test of these counts against one half (McNemar 1947). It takes rows as independent.
+    """
+    from scipy.stats import binomtest
+
+    names = sorted(against.rows)
+    reference = against.right(names)
+    found = []
+    for other in runs:
+        if other is against:
+            continue
+        pairs = list(zip(other.right(names), reference, strict=True))
+        ours, theirs = pairs.count((True, False)), pairs.count((False, True))
+        p = float(binomtest(ours, ours + theirs).pvalue) if ours + theirs else 1.0
+        found.append({"run": other.name, "against": against.name, "only_run": ours, "only_against": theirs, "p": p})
+    return found
+
+
+def differences_table(
+    found: Sequence[Mapping[str, Any]],
+    tests: Sequence[Mapping[str, Any]],
+    scored: Sequence[str] | None = None,
+    *,
+    markdown: bool = False,
+) -> str:
+    """Lay differences and tests out one run a line; a star is an interval without 0.
+
+    Parameters
+    ----------
+    found : sequence of mapping
+        Of :func:`differences`.
+    tests : sequence of mapping
+        Of :func:`mcnemar`: one a run.
+    scored : sequence of str or None
+        The card's scored labels.
+    markdown : bool
+    """
+    from vitalfactory.scoring.intervals import tell
+    from vitalfactory.scoring.metrics import title_of
+
+    names = list(dict.fromkeys(row["figure"] for row in found))
+    told = {
+        (row["run"], row["figure"]): tell(row["difference"], "+") + (" *" if row["excludes_0"] else "") for row in found
+    }
+    head = [f"Minus {tests[0]['against']}", *(title_of(name, scored) for name in names)]
     lines = [
         [
-            f"{row['run']} - {row['against']}",
-            NAMES[row["figure"]],
-            tell(row["difference"], "+"),
-            told[row["excludes_0"]],
+            test["run"],
+            *(told.get((test["run"], name), "-") for name in names),
+            str(test["only_run"]),
+            str(test["only_against"]),
+            tell_p(test["p"]),
         ]
-        for row in found
+        for test in tests
     ]
-    return _lay_out([["Paired difference", "Figure", "Value [95 % interval]", "Excludes 0"], *lines], markdown)
+    return _lay_out([[*head, "Only it right", "Only the other", "McNemar p"], *lines], markdown)
+
+
+def tell_p(p: float) -> str:
+    """Write a p value for a table."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def compare(
@@ -254,8 +358,8 @@ def compare(
     ----------
     folders : sequence of Path
     figures : sequence of str, optional
-        The columns, and what differences are computed of; by default four columns, and differences of AUROC
-        and F1 (macro F1 where no label is the positive one).
+        The columns, and what differences are computed of; by default those of :func:`default_figures`, and
+        differences of AUROC and of the F1 that the task is judged by.
     against : Path, optional
         The run among them that the others are compared with; the first by default.
     markdown : bool
@@ -263,7 +367,7 @@ def compare(
     Returns
     -------
     dict
-        ``text`` for people, ``runs`` and ``differences`` for machines.
+        ``text`` for people; ``runs``, ``differences`` and ``mcnemar`` for machines.
 
     Raises
     ------
@@ -276,11 +380,14 @@ def compare(
         raise VitalFactoryError(f"--against {against}: not one of the runs {', '.join(map(str, folders))}")
     runs = [read_judged(folder) for folder in folders]
     check_same_rows(runs)
-    columns = figures or (FIGURES if runs[0].card.positive else FIGURES_OF_MANY)
-    found = differences(runs, runs[places.index(reference)], [name for name in columns if figures or name in COMPARED])
+    card, reference_run = runs[0].card, runs[places.index(reference)]
+    columns = figures or default_figures(card)
+    found = differences(runs, reference_run, [name for name in columns if figures or name in COMPARED])
+    tests = mcnemar(runs, reference_run)
     parts = [table(runs, columns, markdown=markdown)]
-    if found:
-        parts.append(differences_table(found, markdown=markdown))
+    if tests:
+        parts.append(differences_table(found, tests, card.scored, markdown=markdown))
+        parts.append(f"Differences [95 % interval]; * is an interval without 0. {_caveat(reference_run)}".rstrip())
     if any(run.metrics["manifest"].get("synthetic") for run in runs):
         parts.append(SYNTHETIC)
     told = [
@@ -292,15 +399,30 @@ def compare(
         }
         for run in runs
     ]
-    return {"text": "\n\n".join(parts), "runs": told, "differences": found}
+    return {"text": "\n\n".join(parts), "runs": told, "differences": found, "mcnemar": tests}
+
+
+def default_figures(card: Card) -> tuple[str, ...]:
+    """Choose the columns of a task's table."""
+    from vitalfactory.scoring.metrics import F1_OF
+
+    if card.scored:
+        return ("mean_f1_scored", *(f"{F1_OF}{label}" for label in card.scored), "auroc")
+    return FIGURES if card.positive else FIGURES_OF_MANY
+
+
+def _caveat(judged: Judged) -> str:
+    groups = {row.group for row in judged.rows.values()}
+    return MANY_ROWS_A_GROUP if len(groups) < len(judged.rows) else ""
 
 
 def _check_names(figures: Sequence[str]) -> None:
+    from vitalfactory.scoring.metrics import F1_OF
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
     known = [name for name in NAMES if name != "parse_rate"]  # which has a column of its own
     for name in figures:
-        if name not in known:
+        if name not in known and not name.startswith(F1_OF):
             near = closest(name, known) or f"; expected some of {', '.join(known)}"
             raise VitalFactoryError(f"--figures {name}: no such figure{near}")
 
@@ -312,10 +434,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--against", type=Path, metavar="RUN", help="the run that the others are compared with (default: the first)"
     )
-    parser.add_argument("--figures", nargs="+", metavar="NAME", help="figures as in metrics.json, such as auroc f1 mcc")
+    parser.add_argument("--figures", nargs="+", metavar="NAME", help="such as auroc f1 mcc, or f1:LABEL")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     parser.add_argument(
-        "--json", action="store_true", help="print runs and differences as one JSON object on the last line"
+        "--json", action="store_true", help="print runs, differences and tests as one JSON object on the last line"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args(argv)

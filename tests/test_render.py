@@ -1,5 +1,6 @@
 """Rows with images have as many tokens as LLaMA-Factory trains on, whether or not the model's processor is at hand."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def row(*images: Path | str, marks: int | None = None) -> dict[str, Any]:
     return {"id": "r1", "group": "g1", "messages": messages, "images": [str(image) for image in images]}
 
 
+@cache
 def vision_tokenizer() -> Any:
     tokenizer = embedded.load_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": list(VISION_TOKENS)})
@@ -64,19 +66,21 @@ def trained(shown: Renderer, given: dict[str, Any], processor: Any, **limits: in
     return ids
 
 
-@pytest.mark.parametrize(
-    "limits", [{}, {"image_max_pixels": 262_144}, {"image_max_pixels": 400, "image_min_pixels": 300}]
-)
-@pytest.mark.parametrize("size", SIZES)
+LIMITS = [{}, {"image_max_pixels": 262_144}, {"image_max_pixels": 400, "image_min_pixels": 300}]
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=["default", "small", "tiny"])
 def test_the_tokens_of_a_picture_are_those_of_training(
-    size: tuple[int, int], limits: dict[str, int], tmp_path: Path, processor_folder: Path
+    limits: dict[str, int], tmp_path: Path, processor_folder: Path
 ) -> None:
     own, none = renderer(processor_folder, **limits), renderer(**limits)
-    given = row(picture(tmp_path, size))
-    wanted = trained(own, given, load_processor(str(processor_folder)), **limits)
-    for shown in (own, none):
-        rendered = shown.render(given)
-        assert rendered.prompt + rendered.answer == wanted
+    processor = load_processor(str(processor_folder))
+    for size in SIZES:
+        given = row(picture(tmp_path, size))
+        wanted = trained(own, given, processor, **limits)
+        for shown in (own, none):
+            rendered = shown.render(given)
+            assert rendered.prompt + rendered.answer == wanted, size
 
 
 def test_a_strip_of_ecg_paper_is_456_tokens(tmp_path: Path) -> None:
@@ -101,7 +105,7 @@ def test_pictures_are_found_from_the_recipe_s_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("marks", [0, 2])
 def test_marks_that_are_not_as_many_as_the_pictures(tmp_path: Path, marks: int) -> None:
-    with pytest.raises(VitalFactoryError, match="r1: .*number of images does not match") as error:
+    with pytest.raises(VitalFactoryError, match=r"r1: .*number of images does not match") as error:
         renderer().render(row(picture(tmp_path, (56, 56)), marks=marks))
     assert "AF?" not in str(error.value)
 
@@ -112,12 +116,12 @@ def test_a_picture_that_is_not_there() -> None:
 
 
 def test_a_template_that_takes_no_pictures(tmp_path: Path) -> None:
-    with pytest.raises(VitalFactoryError, match="r1: .*does not support image input"):
+    with pytest.raises(VitalFactoryError, match=r"r1: .*does not support image input"):
         renderer(template="qwen").render(row(picture(tmp_path, (56, 56))))
 
 
 def test_another_model_s_processor_cannot_be_stood_in_for(tmp_path: Path) -> None:
-    with pytest.raises(VitalFactoryError, match="r1: .*Processor was not found"):
+    with pytest.raises(VitalFactoryError, match=r"r1: .*Processor was not found"):
         renderer(template="qwen3_vl").render(row(picture(tmp_path, (56, 56))))
 
 

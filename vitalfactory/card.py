@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_json
@@ -40,6 +40,21 @@ class Source(_Strict):
     synthetic: bool
 
 
+class Wordings(_Strict):
+    """The question and its answers in another language than the dataset's.
+
+    Attributes
+    ----------
+    question : list of str
+        The wordings of the question.
+    answers : dict of str to str
+        The output string of each label; empty where the answers are those of the dataset.
+    """
+
+    question: list[str]
+    answers: dict[str, str] = Field(default_factory=dict)
+
+
 class Card(_Strict):
     """Everything a reader of the dataset must know.
 
@@ -66,6 +81,10 @@ class Card(_Strict):
     command : str
     seed : int
     versions : dict of str to str
+    scored : list of str or None
+        The labels that the task's own mean F1 is over, where it has one.
+    other_languages : dict of str to Wordings
+        The question in other languages, for a study of wordings.
     """
 
     name: str
@@ -85,14 +104,23 @@ class Card(_Strict):
     command: str
     seed: int
     versions: dict[str, str]
+    scored: list[str] | None = None
+    other_languages: dict[str, Wordings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _vocabulary_is_closed(self) -> Card:
         if self.positive is not None and self.positive not in self.labels:
             raise ValueError(f"positive label {self.positive!r} is not one of {self.labels}")
-        for field, names in (("answers", self.answers), ("synonyms", self.synonyms)):
+        fields = {"answers": self.answers, "synonyms": self.synonyms, "scored": self.scored or []}
+        others = {f"other_languages.{name}.answers": told.answers for name, told in self.other_languages.items()}
+        for field, names in (fields | others).items():
             if unknown := set(names) - set(self.labels):
                 raise ValueError(f"{field} names labels that are not in the vocabulary: {sorted(unknown)}")
+        if self.scored == []:
+            raise ValueError("scored names no labels; leave it out, or name those that the mean F1 is over")
+        for name, told in self.other_languages.items():
+            if told.answers and set(told.answers) != set(self.labels):
+                raise ValueError(f"other_languages.{name}.answers: expected one for each of {self.labels}, or none")
         return self
 
 

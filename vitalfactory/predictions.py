@@ -2,7 +2,8 @@
 
 ``results/<run>/predictions.jsonl`` holds the test rows and ``predictions_val.jsonl`` the validation
 rows that thresholds are chosen on. ``generations.jsonl`` and ``generations_val.jsonl`` hold the
-same rows answered in free text. ``run.json`` is the run's manifest, ``card.json`` a copy of the
+same rows answered in free text, ``samples.jsonl`` several sampled answers to each, with ids ``<id>#1``,
+``<id>#2`` and so on. ``run.json`` is the run's manifest, ``card.json`` a copy of the
 dataset's card.
 """
 
@@ -25,7 +26,7 @@ from vitalfactory.files import ROOT, dumps, lock, read_json, read_jsonl, recover
 
 PACKAGES = ("vitalfactory", "llamafactory", "torch", "transformers", "peft", "scikit-learn")
 
-Answered = Literal["predictions", "generations"]
+Answered = Literal["predictions", "generations", "samples"]
 
 
 class Prediction(BaseModel):
@@ -43,6 +44,8 @@ class Prediction(BaseModel):
     parsed : str or list of str or None
         The label read from ``text``, or the most probable one; None is an answer that no label
         could be read from, and counts as wrong.
+    cut : bool or None
+        Whether ``text`` ended at the longest answer allowed and not by itself; None where that is not known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,15 +56,22 @@ class Prediction(BaseModel):
     probabilities: dict[str, float] | None
     text: str | None
     parsed: str | list[str] | None
+    cut: bool | None = None
 
     def line(self) -> str:
         """Encode the row as one JSON line."""
-        return dumps(self.model_dump()) + "\n"
+        return dumps(self.model_dump(exclude={"cut"} if self.cut is None else None)) + "\n"
+
+
+def named(file: str, split: str) -> str:
+    """Name a run's file for a split, test's as it is: ``metrics.json``, ``metrics_val.json``."""
+    stem, dot, kind = file.partition(".")
+    return file if split == "test" else f"{stem}_{split}{dot}{kind}"
 
 
 def predictions_file(run: Path, split: str, answered: Answered = "predictions") -> Path:
     """Name the file of a run that holds a split's rows."""
-    return run / (f"{answered}.jsonl" if split == "test" else f"{answered}_{split}.jsonl")
+    return run / named(f"{answered}.jsonl", split)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -135,7 +145,7 @@ def open_run(run: Path, manifest: dict[str, Any], decoding: dict[str, Any], card
         What the answers depend on: ``model``, ``method``, ``recipe``, ``adapter``, and what
         :func:`dataset_manifest` says of the dataset.
     decoding : dict
-        How answers were had: ``predictions`` or ``generations`` to its settings.
+        How answers were had: ``predictions``, ``generations`` or ``samples`` to its settings.
     card : Path
         The dataset's ``card.json``, copied into the run.
 
@@ -187,7 +197,7 @@ def answer_rows(
     run : Path
         A folder that :func:`open_run` has started.
     split : str
-    answered : {'predictions', 'generations'}
+    answered : {'predictions', 'generations', 'samples'}
     rows : sequence of dict
         The split's rows.
     answer : callable

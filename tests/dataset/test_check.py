@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from tests.dataset.test_example_and_card import CARD
 from vitalfactory.card import SPLITS, Split
 from vitalfactory.dataset import check, registry
 from vitalfactory.dataset.check import Request, find, inspect
-from vitalfactory.dataset.example import content_of
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256, write_json, write_jsonl, write_text
 
@@ -89,11 +89,6 @@ def test_empty_splits_are_allowed_where_the_recipe_does_not_name_them(tmp_path: 
     assert inspect(request).problems == ["ecg_val: the recipe names it, and it has no rows"]
     write_recipe(tmp_path, eval_dataset=None)
     assert inspect(request).problems == []
-
-
-def test_images_are_part_of_what_a_row_shows() -> None:
-    one, other = ({"messages": [{"role": "user", "content": "<image>AF?"}], "images": [name]} for name in ("a", "b"))
-    assert content_of(one) != content_of(other)
 
 
 def rows_with(split: str, *more: dict[str, Any]) -> Rows:
@@ -221,6 +216,13 @@ def chat(name: str, *images: str) -> dict[str, Any]:
     return {**row, "images": list(images)} if images else row
 
 
+def write_chats(root: Path, rows: Rows) -> Request:
+    """Write a dataset of pictures, with a recipe whose template takes them."""
+    request = write(root, rows)
+    write_recipe(root, template="qwen2_vl")
+    return request
+
+
 def picture(root: Path, name: str, fault: str = "") -> str:
     path = root / "data" / "ecg" / "images" / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -244,7 +246,7 @@ def chats(root: Path, name: str, fault: str) -> Rows:
 
 @pytest.mark.parametrize("name", ["v1.png", "v1.jpg"])
 def test_sound_images(tmp_path: Path, name: str) -> None:
-    assert inspect(write(tmp_path, chats(tmp_path, name, ""))).problems == []
+    assert inspect(write_chats(tmp_path, chats(tmp_path, name, ""))).problems == []
 
 
 @pytest.mark.parametrize(
@@ -252,14 +254,83 @@ def test_sound_images(tmp_path: Path, name: str) -> None:
     [("v1.png", "cut"), ("v1.jpg", "cut"), ("v1.png", "text"), ("v1.png", "missing"), ("v1.png", "bomb")],
 )
 def test_images_that_cannot_be_read(tmp_path: Path, name: str, fault: str) -> None:
-    problems = inspect(write(tmp_path, chats(tmp_path, name, fault))).problems
+    problems = inspect(write_chats(tmp_path, chats(tmp_path, name, fault))).problems
     assert any("images that are missing or cannot be read" in problem and name in problem for problem in problems)
 
 
 def test_images_that_the_registry_does_not_name(tmp_path: Path) -> None:
-    request = write(tmp_path, chats(tmp_path, "v1.png", ""))
+    request = write_chats(tmp_path, chats(tmp_path, "v1.png", ""))
     del request.registered["ecg_val"]["columns"]["images"]
     assert any("columns lacks images" in problem for problem in inspect(request).problems)
+
+
+def test_images_of_a_dataset_that_is_not_in_its_place_yet(tmp_path: Path) -> None:
+    request = write_chats(tmp_path, chats(tmp_path, "v1.png", ""))
+    partial = Path(request.folder).rename(tmp_path / "data" / ".ecg.partial")
+    report = inspect(replace(request, folder=str(partial)))
+    assert report.problems == []
+    assert report.tokens is not None
+    assert report.tokens.longest > 9
+
+
+def test_images_count_as_many_tokens_as_they_have(tmp_path: Path) -> None:
+    tokens = []
+    for size in ((56, 56), (560, 560)):
+        Image.new("L", size, 5).save(tmp_path / "x.png")
+        report = inspect(write_chats(tmp_path, {"train": [chat("t1", "x.png")], "val": [], "test": []}))
+        assert report.tokens is not None
+        tokens.append(report.tokens.longest)
+    assert tokens[1] - tokens[0] == 20 * 20 - 2 * 2
+
+
+@pytest.mark.parametrize("asked", ["AF?", "<image><image>AF?"])
+def test_marks_that_are_not_as_many_as_the_images(tmp_path: Path, asked: str) -> None:
+    rows = chats(tmp_path, "v1.png", "")
+    rows["val"][0]["messages"][0]["content"] = asked
+    problems = inspect(write_chats(tmp_path, rows)).problems
+    assert "rows whose text has not one <image> for each of their images: v1" in problems
+
+
+@pytest.mark.parametrize("name", ["../x.png", "data/ecg/../../../x.png", "/x.png"])
+def test_images_outside_the_root(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    rows = {**chats(root, "v1.png", ""), "test": [chat("x1", name)]}
+    Image.new("L", (56, 56)).save(tmp_path / "x.png")
+    assert f"images that are missing or cannot be read: {name}" in inspect(write_chats(root, rows)).problems
+
+
+def test_images_that_were_changed(tmp_path: Path) -> None:
+    rows = chats(tmp_path, "v1.png", "")
+    for part in rows.values():
+        for row in part:
+            row["image_sha256"] = [sha256(tmp_path / image) for image in row["images"]]
+    request = write_chats(tmp_path, rows)
+    assert inspect(request).problems == []
+    picture(tmp_path, "v1.png")
+    problems = inspect(request).problems
+    assert problems == ["images that are not those of their rows; convert again: data/ecg/images/v1.png"]
+
+
+def test_the_same_picture_under_two_names_in_two_splits(tmp_path: Path) -> None:
+    rows = chats(tmp_path, "v1.png", "")
+    (tmp_path / "data/ecg/images/v1.png").write_bytes((tmp_path / "data/ecg/images/t1.png").read_bytes())
+    for part in rows.values():
+        for row in part:
+            row["image_sha256"] = [sha256(tmp_path / image) for image in row["images"]]
+    assert any(
+        "same content in different splits" in problem for problem in inspect(write_chats(tmp_path, rows)).problems
+    )
+
+
+def test_a_picture_s_answer_is_that_of_its_label(tmp_path: Path) -> None:
+    rows = chats(tmp_path, "v1.png", "")
+    rows["val"][0]["messages"][1]["content"] = "yes"
+    assert "val: the output is not its label's answer in v1" in inspect(write_chats(tmp_path, rows)).problems
+
+
+def test_a_template_that_takes_no_images(tmp_path: Path) -> None:
+    problems = check.inspect_all([write(tmp_path, chats(tmp_path, "v1.png", ""))])[0].problems
+    assert "does not support image input" in problems[0]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from vitalfactory.card import Card, Source, Split, read_card
 from vitalfactory.dataset.example import Example, content_of, digest, pick
 from vitalfactory.dataset.options import Options
 from vitalfactory.dataset.readme import readme
-from vitalfactory.errors import VitalFactoryError
+from vitalfactory.errors import UnusableRecord, VitalFactoryError
 from vitalfactory.files import write_json
 
 CARD = Card(
@@ -76,6 +76,8 @@ def test_the_readme_has_a_head_for_the_hub_and_says_what_is_synthetic() -> None:
     assert "noisy (~): 3" in body
     assert CARD.command in body
     assert "synthetic" not in body
+    assert "image" not in body
+    assert "image_sha256" in readme(CARD, images=True)
     made = CARD.model_copy(update={"source": CARD.source.model_copy(update={"synthetic": True})})
     assert "no figure from them says anything about patients" in readme(made)
 
@@ -114,6 +116,31 @@ def test_the_content_of_a_row_is_without_the_wording_of_its_question() -> None:
     assert content_of({"instruction": "one?", "input": ""}) == "one?"
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert content_of({"messages": turns}) == '["a"]'
+
+
+def pictured(name: str, content: bytes, asked: str = "<image>AF?") -> Example:
+    return Example(
+        name, name, "AF", {"messages": [{"role": "user", "content": asked}]}, images={f"{name}.png": content}
+    )
+
+
+def test_the_content_of_a_row_with_images_is_that_of_the_images() -> None:
+    one = content_of(pictured("a", b"1").row())
+    assert one == content_of(pictured("b", b"1", "<image>Is there AF?").row())
+    assert one != content_of(pictured("a", b"2").row())
+    assert content_of({"input": "AF?", "images": ["a"]}) != content_of({"input": "AF?", "images": ["b"]})
+
+
+def test_a_row_names_its_images_from_the_root_with_their_hashes() -> None:
+    row = pictured("p1/a", b"1").row("data/ecg/images")
+    assert row["images"] == ["data/ecg/images/p1/a.png"]
+    assert row["image_sha256"] == ["6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../x", "/x", "", "a//b", "./a", ".hidden", "a\\b", "a/", "a b", "C:x"])
+def test_names_of_images_that_may_lead_out_of_the_folder(name: str) -> None:
+    with pytest.raises(UnusableRecord, match="outside the folder"):
+        Example("a", "a", "AF", {}, images={name: b""}).row()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vitalfactory.files import ROOT, read_json, read_jsonl, write_text
 from vitalfactory.predictions import read_predictions
 from vitalfactory.recipes import read_recipe
 from vitalfactory.render import Renderer
+from vitalfactory.scoring import model as scoring
 from vitalfactory.scoring.model import load, read_job
 
 RECIPE = ROOT / "train_configs" / "ecg_smollm2_lora.yaml"
@@ -87,8 +88,8 @@ def test_a_run_that_was_cut_off_goes_on(place: Workplace, monkeypatch: pytest.Mo
     lines = whole.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2]) + lines[2][:25])
     asked = []
-    original = score._question
-    monkeypatch.setattr(score, "_question", lambda *given: asked.append(given[2]["id"]) or original(*given))
+    original = scoring.question_of
+    monkeypatch.setattr(scoring, "question_of", lambda *given: asked.append(given[1]["id"]) or original(*given))
     score.main(place.arguments("resumed", "--split", "test"))
     assert asked == [json.loads(line)["id"] for line in lines[2:]]
     kept = [answer.model_dump(exclude={"probabilities"}) for answer in read_predictions(path)]

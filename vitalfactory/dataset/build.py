@@ -62,6 +62,8 @@ class Conversion:
     prepare : callable, optional
         Takes the entries to be read and the split of every group, and returns the entries with whatever a
         model says of them; refuses a model that has seen what it must not.
+    model_written : str, optional
+        The model that wrote part of the rows.
     """
 
     task: Task
@@ -71,6 +73,7 @@ class Conversion:
     arguments: Sequence[str]
     packages: Sequence[str]
     prepare: Prepare | None = None
+    model_written: str | None = None
 
 
 @dataclass(frozen=True)
@@ -456,7 +459,7 @@ def _write_card(
         splits=dict(counts),
         excluded=dict(sorted(excluded.items())),
         source=conversion.source,
-        model_written=None,
+        model_written=conversion.model_written,
         command=shlex.join(command),
         seed=options.seed,
         versions={name: version(name) for name in ("vitalfactory", "llamafactory", *conversion.packages)},

@@ -38,6 +38,8 @@ class Task:
         Language to the output string of each label.
     synonyms : mapping of str to mapping of str to sequence of str
         Language to the other wordings of each label that a parser accepts.
+    scored : sequence of str, optional
+        The labels that the task's own mean F1 is over.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Task:
     questions: Mapping[str, Sequence[str]]
     answers: Mapping[str, Mapping[str, str]]
     synonyms: Mapping[str, Mapping[str, Sequence[str]]]
+    scored: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)

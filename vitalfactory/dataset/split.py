@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from vitalfactory.card import SPLITS
 from vitalfactory.dataset.example import Entry, digest

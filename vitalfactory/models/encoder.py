@@ -149,10 +149,15 @@ class Manifest(_Strict):
     hardware: str
     date: str
 
-    def network_for(self, fold: int | None) -> str:
-        """Name the network that has not seen the records of a fold; None is a record of no fold."""
+    def network_for(self, fold: int | None) -> str | None:
+        """Name the network that has not seen the records of a fold; None where there is none.
+
+        A record of no fold, which is fold None, is for the main network.
+        """
         held_out = f"without_{fold}"
-        return held_out if held_out in self.networks else MAIN
+        if held_out in self.networks:
+            return held_out
+        return None if fold in self.networks[MAIN].folds else MAIN
 
     def split_of(self, fold: int) -> str:
         """Name the split of a fold."""
@@ -205,7 +210,9 @@ def find_architecture(name: str) -> Architecture:
         There is none of that name.
     """
     if name not in ARCHITECTURES:
-        raise VitalFactoryError(f"{name}: no such architecture{closest(name, ARCHITECTURES)}; there are {ARCHITECTURES}")
+        raise VitalFactoryError(
+            f"{name}: no such architecture{closest(name, ARCHITECTURES)}; there are {ARCHITECTURES}"
+        )
     found: Architecture = importlib.import_module(f"vitalfactory.models.{name}").ARCHITECTURE
     return found
 
@@ -226,7 +233,7 @@ def make_network(architecture: Architecture, settings: Settings) -> torch.nn.Mod
 
     torch.manual_seed(settings.seed)
     trunk = architecture.build(settings.samples, **settings.options)
-    return torch.nn.ModuleDict({"trunk": trunk, "head": torch.nn.Linear(int(trunk.width), 1)})  # type: ignore[arg-type]
+    return torch.nn.ModuleDict({"trunk": trunk, "head": torch.nn.Linear(int(trunk.width), 1)})
 
 
 def windows(signal: Floats32, samples: int) -> Iterator[Floats32]:
@@ -291,7 +298,7 @@ def run_network(
             features = forward(network, batch.to(where), lengths.to(where), settings)
             logits = network["head"](features)
             found.append(torch.cat((logits, features), dim=1).double().cpu().numpy())
-    totals = np.zeros((len(signals), int(network["head"].in_features) + 1))  # type: ignore[call-overload]
+    totals = np.zeros((len(signals), int(network["head"].in_features) + 1))
     np.add.at(totals, owner, np.concatenate(found) if found else np.empty((0, totals.shape[1])))
     means = totals / np.bincount(owner, minlength=len(signals))[:, None]
     return means[:, 0], means[:, 1:]
@@ -500,10 +507,19 @@ class Encoder:
         by_network: dict[str, list[Record]] = {}
         for record in records:
             if record.id not in told:
-                by_network.setdefault(self.manifest.network_for(self._fold(record)), []).append(record)
+                by_network.setdefault(self._network_for(record), []).append(record)
         for name, part in by_network.items():
             told |= self._run(name, part)
         return told
+
+    def _network_for(self, record: Record) -> str:
+        name = self.manifest.network_for(self._fold(record))
+        if name is None:
+            raise VitalFactoryError(
+                f"--encoder {self.folder}: its only network was trained on {record.id}, of which it can't tell; train "
+                "without --no-out-of-fold on at least two training folds"
+            )
+        return name
 
     def _run(self, name: str, records: Sequence[Record]) -> dict[str, Encoding]:
         kept = []
@@ -544,7 +560,7 @@ def read_manifest(folder: Path, name: str) -> Manifest:
         pickled = [folder] if folder.suffix in PICKLED else [p for p in folder.glob("*") if p.suffix in PICKLED]
         if pickled:
             raise VitalFactoryError(
-                f"{pickled[0]}: a pickled checkpoint can run code when it is opened, and is refused; {_train_again(name)}"
+                f"{pickled[0]}: a pickled checkpoint can run code when it is opened and is refused; {_train_again(name)}"
             )
         raise VitalFactoryError(f"{folder}: holds no encoder ({MANIFEST}); {_train_again(name)}")
     try:

@@ -216,7 +216,9 @@ def _training_folds(records: Records, val_fold: int, test_fold: int) -> list[int
         raise VitalFactoryError(f"there are only the folds {present}; training needs a third")
     for fold in (*training, val_fold):
         if len(set(records.af[records.of([fold])].tolist())) < 2:
-            raise VitalFactoryError(f"fold {fold}: its records are all of one kind; training needs AF and other rhythms")
+            raise VitalFactoryError(
+                f"fold {fold}: its records are all of one kind; training needs AF and other rhythms"
+            )
     return training
 
 
@@ -306,7 +308,8 @@ class _State:
         state = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "path"}
         partial = self.path.with_name(f"{self.path.name}.partial")
         torch.save(
-            {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "best": best, "state": state}, partial
+            {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "best": best, "state": state},
+            partial,
         )
         partial.replace(self.path)
 
@@ -372,7 +375,7 @@ def _train_network(
 def _unread(network: torch.nn.ModuleDict) -> Reading:
     from vitalfactory.models.encoder import CODE
 
-    width = int(network["head"].in_features)  # type: ignore[call-overload]
+    width = int(network["head"].in_features)
     return Reading(1.0, 0.0, np.zeros((width, CODE)), np.zeros(CODE))
 
 
@@ -401,7 +404,7 @@ def _epoch(
         parts = [records.signal[place][start : start + settings.samples] for place, start in pairs]
         loss = _batch_loss(network, parts, records.af[chosen], settings)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         total += float(loss.detach()) * len(chosen)
     return total / len(order)
@@ -428,9 +431,7 @@ def _batch_loss(
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight)
 
 
-def _loss(
-    network: torch.nn.ModuleDict, records: Records, places: NDArray[np.int64], settings: Settings
-) -> float:
+def _loss(network: torch.nn.ModuleDict, records: Records, places: NDArray[np.int64], settings: Settings) -> float:
     """Compute the loss on the middle window of every record."""
     import torch
 
@@ -468,9 +469,7 @@ def _draw_losses(path: Path, state: _State, name: str) -> None:
 def _tell_all(architecture: Architecture, records: Records, manifest: Manifest, out: Path) -> None:
     """Let every record be told of by a network that has not seen it; writes all_data.npz and predictions.jsonl."""
     val = records.of([manifest.val_fold])
-    owner = np.asarray([manifest.network_for(fold) for fold in records.fold.tolist()])
-    if manifest.networks.keys() == {MAIN}:  # nothing may be told of what the only network was trained on
-        owner[np.isin(records.fold, manifest.networks[MAIN].folds)] = ""
+    owner = np.asarray([manifest.network_for(fold) or "" for fold in records.fold.tolist()])
     count = len(records.id)
     logit, probability = np.full(count, np.nan), np.full(count, np.nan)
     features: Floats | None = None
@@ -522,7 +521,7 @@ def _write_told(
     write_outputs(out, {name: column[told] for name, column in columns.items()})
     rows = (
         _prediction(records.id[place], records.group[place], ANSWERS[0] if records.af[place] else ANSWERS[1], value)
-        for place, value in zip(told, probability[told], strict=True)
+        for place, value in zip(told.tolist(), probability[told], strict=True)
     )
     write_jsonl(out / "predictions.jsonl", (row.model_dump() for row in rows))
 

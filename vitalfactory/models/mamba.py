@@ -1,15 +1,18 @@
-"""A state-space encoder for atrial fibrillation: convolutions down to ten steps a second, then Mamba layers.
+"""A state-space encoder for atrial fibrillation: convolutions down to five steps a second, then Mamba layers.
 
 Source: Gu and Dao 2023, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, as implemented by
 ``transformers.MambaModel``. Half a minute is read at once, so that the network sees the rhythm over many beats.
 
-    python -m vitalfactory.models.mamba train --input data/raw/training2017 --folds data/raw/cv --val-fold 2 --test-fold 3 --out checkpoints/mamba
-    python -m vitalfactory.models.mamba cross-validate --input data/raw/training2017 --folds data/raw/cv --out checkpoints/mamba_cv
+    python -m vitalfactory.models.mamba train --input data/raw/training2017 --folds data/raw/cv \\
+        --val-fold 2 --test-fold 3 --out checkpoints/mamba
+    python -m vitalfactory.models.mamba cross-validate --input data/raw/training2017 --folds data/raw/cv \\
+        --out checkpoints/mamba_cv
     python -m vitalfactory.models.mamba predict --encoder checkpoints/mamba --dataset ecg --out results/ecg_mamba
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,8 +22,10 @@ from vitalfactory.models.encoder import Architecture
 if TYPE_CHECKING:
     import torch
 
-STRIDES = (2, 2, 3)
-"""Of the convolutions before the Mamba layers: 120 Hz to ten steps a second."""
+STRIDES = (2, 3, 4)
+"""Of the convolutions before the Mamba layers: 120 Hz to five steps a second."""
+STEP = math.prod(STRIDES)
+STATE = 8
 KERNEL = 7
 
 
@@ -43,12 +48,23 @@ def build(samples: int, width: int, layers: int) -> torch.nn.Module:
     import torch
     from torch import nn
     from transformers import MambaConfig, MambaModel
+    from transformers.utils import logging
 
-    if samples < _step():
-        raise VitalFactoryError(f"--seconds: a window must hold at least {_step() / 120} s")
-    config = MambaConfig(vocab_size=1, hidden_size=width, num_hidden_layers=layers, use_cache=False)
+    if samples < STEP:
+        raise VitalFactoryError(f"--seconds: a window must hold at least {STEP / 120} s")
+    # Without a card's own kernels: mambapy's parallel scan in training, where transformers' loop over the steps takes
+    # time by the square of their number.
+    config = MambaConfig(
+        vocab_size=1,
+        hidden_size=width,
+        state_size=STATE,
+        num_hidden_layers=layers,
+        use_cache=False,
+        use_mambapy=True,
+    )
+    logging.set_verbosity_error()  # it would name the kernels that are not there
 
-    class Mamba(nn.Module):
+    class Mamba(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.width = 2 * width
@@ -68,8 +84,8 @@ def build(samples: int, width: int, layers: int) -> torch.nn.Module:
         def forward(self, signals: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
             steps = self.stem(signals[:, None]).transpose(1, 2)
             hidden = self.mamba(inputs_embeds=steps).last_hidden_state.float()
-            real = torch.arange(hidden.shape[1], device=hidden.device) < (lengths[:, None] / _step()).ceil()
-            # Padding stands at the end, after all that a causal layer has read: leaving it out of the pooling is enough.
+            real = torch.arange(hidden.shape[1], device=hidden.device) < (lengths[:, None] / STEP).ceil()
+            # Padding stands at the end, after all that a causal layer has read: it need only stay out of the pooling.
             mean = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
             most = hidden.masked_fill(~real[..., None], -torch.inf).amax(1)
             return torch.cat((mean, most), dim=1)
@@ -77,17 +93,10 @@ def build(samples: int, width: int, layers: int) -> torch.nn.Module:
     return Mamba()
 
 
-def _step() -> int:
-    product = 1
-    for stride in STRIDES:
-        product *= stride
-    return product
-
-
 ARCHITECTURE = Architecture(
     name="mamba",
     seconds=30.0,
-    options={"width": 64, "layers": 3},
+    options={"width": 64, "layers": 2},
     help={"width": "channels of the Mamba layers", "layers": "Mamba layers"},
     build=build,
 )

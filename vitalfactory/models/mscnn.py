@@ -4,8 +4,10 @@ Source: Fan et al. 2018, Multiscaled Fusion of Deep Convolutional Neural Network
 From Single Lead Short ECG Recordings. Two streams of 13 convolutions look at five seconds, one through kernels of 3,
 the other through kernels of 7 in its first four layers; both are flattened, joined, and led to one number.
 
-    python -m vitalfactory.models.mscnn train --input data/raw/training2017 --folds data/raw/cv --val-fold 2 --test-fold 3 --out checkpoints/mscnn
-    python -m vitalfactory.models.mscnn cross-validate --input data/raw/training2017 --folds data/raw/cv --out checkpoints/mscnn_cv
+    python -m vitalfactory.models.mscnn train --input data/raw/training2017 --folds data/raw/cv \\
+        --val-fold 2 --test-fold 3 --out checkpoints/mscnn
+    python -m vitalfactory.models.mscnn cross-validate --input data/raw/training2017 --folds data/raw/cv \\
+        --out checkpoints/mscnn_cv
     python -m vitalfactory.models.mscnn predict --encoder checkpoints/mscnn --dataset ecg --out results/ecg_mscnn
 """
 
@@ -55,7 +57,7 @@ def build(samples: int, streams: int) -> torch.nn.Module:
     if streams not in (1, 2):
         raise VitalFactoryError(f"--streams {streams}: expected 1 or 2")
 
-    class Streams(nn.Module):
+    class Streams(nn.Module):  # type: ignore[misc]
         width = 64
 
         def __init__(self) -> None:

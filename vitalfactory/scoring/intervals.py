@@ -104,6 +104,22 @@ def ratio(above: Floats, below: Floats) -> Floats:
     return divided
 
 
+def mean(weights: Floats, values: Floats) -> Floats:
+    """Average values of rows, those that are NaN left out.
+
+    Parameters
+    ----------
+    weights : array of float, shape (resamples, rows)
+    values : array of float, shape (rows,)
+
+    Returns
+    -------
+    array of float, shape (resamples,)
+    """
+    known = np.isfinite(values)
+    return ratio(weights @ np.where(known, values, 0.0), weights @ known.astype(np.float64))
+
+
 class Ranking:
     """Weighted figures of one score's order, ties handled exactly.
 

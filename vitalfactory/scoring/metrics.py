@@ -57,6 +57,7 @@ FIGURES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "macro_f1": "Macro F1",
+    "mean_f1_scored": "Mean F1 of the scored labels",
     "micro_f1": "Micro F1",
     "kappa": "Cohen's kappa",
     "mcc": "MCC",
@@ -69,6 +70,9 @@ FIGURES = {
     "parse_rate": "Parse rate",
 }
 """Every figure's name in metrics.json, and in tables for people."""
+
+F1_OF = "f1:"
+"""Before a label: the figure's name for the F1 of that label."""
 
 BINS = 15
 UNPARSED = "unparsed"
@@ -83,6 +87,35 @@ FROM_TEXT = "none: free text"
 Ints = NDArray[np.int64]
 Key = tuple[str, str]
 """A label, or '' for a figure of all, and the figure's name."""
+
+
+def title_of(name: str, scored: Sequence[str] | None) -> str:
+    """Name a figure for people, with the labels that it is about.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``FIGURES``, or ``f1:`` and a label.
+    scored : sequence of str or None
+        The card's scored labels.
+    """
+    if name.startswith(F1_OF):
+        return f"F1 of {name.removeprefix(F1_OF)}"
+    if name == "mean_f1_scored" and scored:
+        return f"Mean F1 of {', '.join(scored)}"
+    return FIGURES[name]
+
+
+def main_f1(card: Card) -> str:
+    """Name the F1 that a task is judged by: the mean of its scored labels, the positive label's, or the macro F1."""
+    if card.scored:
+        return "mean_f1_scored"
+    return "f1" if card.positive else "macro_f1"
+
+
+def key_of(name: str) -> Key:
+    """Find a figure among those of :func:`figures_of`: ``f1:N`` is that of a label."""
+    return (name.removeprefix(F1_OF), "f1") if name.startswith(F1_OF) else ("", name)
 
 
 def check(rows: Sequence[Prediction], card: Card, where: str) -> None:
@@ -285,6 +318,9 @@ def _of_decisions(counts: Floats, card: Card) -> dict[Key, Floats]:
     for place, label in enumerate(card.labels):
         for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
             named[label, name] = values[:, place]
+    if card.scored:
+        scored = [card.labels.index(label) for label in card.scored]
+        named["", "mean_f1_scored"] = _mean_of_defined(f1[:, scored])
     return named | _of_positive(counts, named, card)
 
 
@@ -380,7 +416,7 @@ def measure(test: Sequence[Prediction], val: Sequence[Prediction] | None, card: 
     Returns
     -------
     dict
-        ``rows``, ``groups``, ``labels``, ``positive``, ``threshold``, ``threshold_from``, ``figures`` (each
+        ``rows``, ``groups``, ``labels``, ``positive``, ``scored``, ``threshold``, ``threshold_from``, ``figures`` (each
         name of ``FIGURES`` but the parse rate), ``per_class``, ``confusion``, ``parse_rate``, ``intervals``.
         It holds no NaN.
     """
@@ -399,6 +435,7 @@ def measure(test: Sequence[Prediction], val: Sequence[Prediction] | None, card: 
         "groups": len(set(groups)),
         "labels": card.labels,
         "positive": card.positive,
+        "scored": card.scored,
         "threshold": threshold,
         "threshold_from": threshold_from,
         "figures": {name: figures.get(("", name), undefined) for name in FIGURES if name != "parse_rate"},

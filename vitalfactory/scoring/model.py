@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
-from vitalfactory.predictions import Answered, dataset_manifest, open_run, shown
+from vitalfactory.predictions import Answered, Prediction, dataset_manifest, open_run, shown
 from vitalfactory.recipes import dataset_names, read_recipe, resolve
+
+if TYPE_CHECKING:
+    from vitalfactory.render import Renderer
+    from vitalfactory.scoring.likelihood import Question
 
 REGISTRY = "dataset_info.json"
 FINISHED = "adapter_config.json"
@@ -72,7 +77,7 @@ def _adapter_hash(adapter: Path) -> str | None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that score.py and generate.py share."""
+    """Add the flags that score.py, generate.py and wordings.py share."""
     add = parser.add_argument
     add("--recipe", type=Path, required=True, help="the recipe that the model is trained with")
     add("--adapter", help="folder of the adapter, or 'none' for the model before training (default: the recipe's)")
@@ -171,3 +176,59 @@ def load(job: Job) -> tuple[Any, Any]:
 def _contiguous(_: Any, inputs: tuple[Any]) -> tuple[Any]:
     """Copy the last hidden states together: from a slice, PyTorch copies the output layer once for every row."""
     return (inputs[0].contiguous(),)
+
+
+def check_closed(job: Job) -> None:
+    """Check that a job's dataset has one label a row.
+
+    Raises
+    ------
+    VitalFactoryError
+        Its answers are of another kind.
+    """
+    if job.card.kind != "classify":
+        raise VitalFactoryError(f"{job.dataset}: its answers are of the kind {job.card.kind!r}; expected 'classify'")
+
+
+def score_rows(
+    model: Any, renderer: Renderer, rows: Sequence[dict[str, Any]], answers: Mapping[str, str], batch_size: int
+) -> Iterator[Prediction]:
+    """Score every answer of a closed set for each row.
+
+    Parameters
+    ----------
+    model : PreTrainedModel or PeftModel
+    renderer : Renderer
+    rows : sequence of dict
+        Rows of the renderer's dataset.
+    answers : mapping of str to str
+        The output string of each label, in the order of the card's labels.
+    batch_size : int
+
+    Yields
+    ------
+    Prediction
+        With the probability of each label; ``parsed`` is the most probable one.
+    """
+    from tqdm import tqdm
+
+    from vitalfactory.scoring import likelihood
+
+    by_id = {row["id"]: row for row in rows}
+    scored = likelihood.score(model, [question_of(renderer, row, answers) for row in rows], batch_size)
+    for name, values in tqdm(scored, desc="scoring", total=len(rows), unit="row", disable=None):
+        row = by_id[name]
+        probabilities = dict(zip(answers, values, strict=True))
+        best = max(probabilities, key=lambda label: probabilities[label])
+        yield Prediction(
+            id=name, group=row["group"], label=row["label"], probabilities=probabilities, text=None, parsed=best
+        )
+
+
+def question_of(renderer: Renderer, row: dict[str, Any], answers: Mapping[str, str]) -> Question:
+    """Render a row with each of its possible answers; rows of one wording are one family."""
+    from vitalfactory.scoring.likelihood import Question, until_stop
+
+    rendered = [renderer.render(row, answer) for answer in answers.values()]
+    tokens = [until_stop(candidate.answer, renderer.stop_ids) for candidate in rendered]
+    return Question(row["id"], str(row.get("instruction", "")), rendered[0].prompt, tokens)

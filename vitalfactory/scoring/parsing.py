@@ -27,6 +27,7 @@ from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError
 
 State = Literal["stated", "denied", "unclear"]
+Said = Literal["parsed", "unclear", "off topic"]
 
 LETTER = "0-9a-z\u00c0-\u024f"
 """What a Latin word is made of: no term begins or ends inside one."""
@@ -130,6 +131,8 @@ LIST = re.compile(r"\s*(?:\b(?:or|nor|and)\b|[/、或和及])\s*")
 
 TAG = re.compile(r"<[^<>\n]{1,40}>")
 SENTENCE = re.compile(r"(?:[^.!?。;\n]|(?<=\d)\.(?=\d))+[.!?。;\n]?")
+ENDS = (".", "!", "?", "。", ";", "\n")
+LAST_WORD = re.compile(rf"[{LETTER}]+$")
 TURN = re.compile(r"\b(?:but|however|although|though|whereas|while|yet)\b|而是|但是|但|然而")
 COMMA = re.compile(r"[,，、()\[\]]|\s[-–—]+\s|[–—]|(?<=^yes)\s")
 LEAD = re.compile(
@@ -144,6 +147,22 @@ class Mention:
 
     label: str
     state: State
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an answer comes to.
+
+    Attributes
+    ----------
+    label : str or None
+        The label that it plainly commits to.
+    said : {'parsed', 'unclear', 'off topic'}
+        ``unclear`` names a label without committing to one; ``off topic`` names none at all.
+    """
+
+    label: str | None
+    said: Said
 
 
 def normalise(text: str) -> str:
@@ -205,13 +224,8 @@ class Parser:
         terms = {label: [label, card.answers.get(label, label), *card.synonyms.get(label, [])] for label in card.labels}
         return cls(terms, card.positive)
 
-    def parse(self, text: str) -> str | None:
-        """Read a label.
-
-        Parameters
-        ----------
-        text : str
-            What a model wrote.
+    def parse(self, text: str, *, cut: bool = False) -> str | None:
+        """Read a label; see :meth:`read`.
 
         Returns
         -------
@@ -219,15 +233,44 @@ class Parser:
             A label of the card, or None where the text does not plainly commit to one.
         """
         text = normalise(text)
-        if label := self._exact.get(_core(text)):
+        if not cut and (label := self._exact.get(_core(text))):
             return label
         if re.search(DOUBT, text):
             return None
-        for doubled in self._doubled:
-            text = doubled.sub(r"\1", text)
-        sentences = (match.group() for match in SENTENCE.finditer(text))
+        sentences = self._sentences(text)
+        if cut and sentences and not sentences[-1].endswith(ENDS):
+            sentences.pop()
         told = [sentence for sentence in sentences if not sentence.endswith("?")]
         return self._decide([mention for sentence in told for mention in self._sentence(sentence)])
+
+    def read(self, text: str, *, cut: bool = False) -> Reading:
+        """Read a label, and say what kind of answer it is where there is none.
+
+        Parameters
+        ----------
+        text : str
+            What a model wrote.
+        cut : bool
+            It ended at the longest answer allowed: no label is read from its unfinished last sentence, since what
+            would have followed could deny it, and its last word names nothing.
+
+        Returns
+        -------
+        Reading
+        """
+        label = self.parse(text, cut=cut)
+        if label is not None:
+            return Reading(label, "parsed")
+        text = normalise(text)
+        if cut:
+            text = LAST_WORD.sub("", text)
+        named = any(self._sentence(sentence) for sentence in self._sentences(text))
+        return Reading(None, "unclear" if named else "off topic")
+
+    def _sentences(self, text: str) -> list[str]:
+        for doubled in self._doubled:
+            text = doubled.sub(r"\1", text)
+        return [match.group() for match in SENTENCE.finditer(text)]
 
     def _decide(self, mentions: Sequence[Mention]) -> str | None:
         if any(mention.state == "unclear" for mention in mentions):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vitalfactory.card import Card
 from vitalfactory.predictions import Prediction
 from vitalfactory.scoring.intervals import Floats, Ranking
-from vitalfactory.scoring.metrics import BINS, FIGURES, FROM_TEXT, FROM_VAL, decide, probabilities_of, reliability
+from vitalfactory.scoring.metrics import BINS, FROM_TEXT, FROM_VAL, decide, probabilities_of, reliability, title_of
 
 WORST = 8
 COLOURS = ("#0b6e99", "#b3541e", "#4b7d2a", "#7a4fa3", "#a8324a", "#00796b", "#8a6d00", "#5c6670")
@@ -168,8 +168,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     usual = majority["figures"] if majority else {}
     shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
     lines = "".join(
-        f"<tr><td>{FIGURES[name]}</td><td class='number'><b>{_number(figure['value'])}</b></td>"
-        f"<td class='number'>{_interval(figure)}</td>"
+        f"<tr><td>{_text(title_of(name, metrics['scored']))}</td>"
+        f"<td class='number'><b>{_number(figure['value'])}</b></td><td class='number'>{_interval(figure)}</td>"
         f"<td class='number'>{_number(usual[name]['value']) if name in usual else '—'}</td>"
         f"<td class='bar'>{_bar(figure, usual.get(name))}</td></tr>"
         for name, figure in shown.items()
@@ -387,7 +387,7 @@ def _free_text(metrics: Mapping[str, Any]) -> str:
         return ""
     shown = {**free["figures"], "parse_rate": free["parse_rate"]}
     lines = "".join(
-        f"<tr><td>{FIGURES[name]}</td><td class='number'>{_told(figure)}</td></tr>"
+        f"<tr><td>{_text(title_of(name, metrics['scored']))}</td><td class='number'>{_told(figure)}</td></tr>"
         for name, figure in shown.items()
         if figure["value"] is not None
     )

@@ -51,7 +51,7 @@ def resample(recording: Recording) -> Floats32:
     UnusableRecord
         The record is too short, too long, flat, out of range or not finite.
     """
-    from scipy.signal import fftconvolve, resample_poly
+    from scipy.signal import resample_poly
 
     check_usable(recording)
     signal = recording.signal
@@ -59,6 +59,6 @@ def resample(recording: Recording) -> Floats32:
         ratio = Fraction(FS_IN / recording.fs).limit_denominator(1000)
         signal = resample_poly(signal, ratio.numerator, ratio.denominator)
     # Without its mean, the filter makes no step at the ends.
-    filtered = fftconvolve(signal - signal.mean(), _low_pass(), mode="same")
+    filtered = np.convolve(signal - signal.mean(), _low_pass(), mode="same")
     low = resample_poly(filtered[::2], 4, 5)
     return np.asarray((low - low.mean()) / max(float(low.std()), DEVIATION_MV), dtype=np.float32)
