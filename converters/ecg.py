@@ -367,6 +367,7 @@ def _examples(
 ) -> list[Example]:
     """Read one record and tell it; runs in the worker processes."""
     from vitalfactory.dataset.example import Example, pick
+    from vitalfactory.signals.ecg import digest_of
 
     ecg = task(labels)
     heard = Heard(entry.record.read(), getattr(entry.record, "said", {}), language, preview)
@@ -381,7 +382,8 @@ def _examples(
         images = {f"{entry.id}.png": _draw(heard)}
         asked = "\n".join(part for part in (f"<image>{question}", text) if part)
         columns = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
-    return [Example(entry.id, entry.group, entry.label, columns, features, _preview(heard.beats), images)]
+    recording = digest_of(heard.recording)
+    return [Example(entry.id, entry.group, entry.label, columns, features, _preview(heard.beats), images, recording)]
 
 
 @dataclass
@@ -464,7 +466,8 @@ def _tell_raw(heard: Heard) -> Told:
     if heard.preview is not None:
         return _tell_preview(heard.recording, heard.preview), {}
     step = round(RAW_STEP_MS * beats.fs / 1000)
-    shown = beats.signal[: int(RAW_SECONDS * beats.fs) // step * step].reshape(-1, step)
+    first = beats.signal[: int(RAW_SECONDS * beats.fs)]
+    shown = first[: len(first) // step * step].reshape(-1, step)
     peaks = shown[range(len(shown)), abs(shown).argmax(axis=1)]  # so that no R peak falls between two digits
     digits = (RAW_ZERO + peaks / RAW_STEP_MV).round().clip(0, 9).astype(int)
     return "ECG " + "".join(map(str, digits)), {}
@@ -479,7 +482,7 @@ def _tell_preview(recording: Recording, count: int) -> str:
 
 def _tell_encoder(name: str, heard: Heard) -> Told:
     from vitalfactory.errors import UnusableRecord
-    from vitalfactory.models.encoder import digest_of
+    from vitalfactory.signals.ecg import digest_of
 
     said = heard.said.get(name)
     if said is None or said.digest != digest_of(heard.recording):

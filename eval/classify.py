@@ -329,19 +329,23 @@ def _told(row: Mapping[str, Any]) -> tuple[str, str]:
 def table_of(metrics: Mapping[str, Any]) -> str:
     """Lay figures out in aligned columns, the majority class beside them; of many labels, the F1 of each as well."""
     from vitalfactory.scoring.intervals import tell, tell_value
-    from vitalfactory.scoring.metrics import F1_OF, title_of
+    from vitalfactory.scoring.metrics import F1_OF, figure_in, title_of
 
-    usual = metrics["majority"]["figures"] if metrics["majority"] else {}
+    usual = metrics["majority"] or {"figures": {}}
     shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
     if len(metrics["labels"]) > 2:
         shown |= {f"{F1_OF}{label}": figures["f1"] for label, figures in metrics["per_class"].items()}
     lines = [
-        (title_of(name, metrics["scored"]), tell(figure), tell_value(usual[name]["value"]) if name in usual else "")
+        (
+            title_of(name, metrics["scored"]),
+            tell(figure),
+            tell_value(beside["value"]) if (beside := figure_in(usual, name)) else "",
+        )
         for name, figure in shown.items()
         if figure["value"] is not None
     ]
-    beside = f"always {metrics['majority']['label']}" if metrics["majority"] else ""
-    lines = [("figure", "value [95 % interval]", beside), *lines]
+    title = f"always {metrics['majority']['label']}" if metrics["majority"] else ""
+    lines = [("figure", "value [95 % interval]", title), *lines]
     first, second = (max(len(line[column]) for line in lines) for column in (0, 1))
     return "\n".join(f"  {name:<{first}}  {value:<{second}}  {other}".rstrip() for name, value, other in lines)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,13 +65,11 @@ class Judged:
         VitalFactoryError
             The run was judged before there was such a figure, or has no such label.
         """
-        from vitalfactory.scoring.metrics import key_of
+        from vitalfactory.scoring.metrics import figure_in
 
-        label, figure = key_of(name)
-        figures = self.metrics["per_class"].get(label, {}) if label else self.metrics["figures"]
-        if figure not in figures:
+        found = figure_in(self.metrics, name)
+        if found is None:
             raise VitalFactoryError(f"{self.folder}: has no figure {name!r}; run python eval/classify.py {self.folder}")
-        found: Figure = figures[figure]
         return found
 
     def free_text(self) -> tuple[Figure, Figure]:
@@ -188,11 +186,12 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
 def _majority(judged: Judged, figures: Sequence[str]) -> list[list[str]]:
     """Lay out the answer that always names the most frequent label of the training rows, which are all runs' own."""
     from vitalfactory.scoring.intervals import tell
+    from vitalfactory.scoring.metrics import figure_in
 
     usual = judged.metrics["majority"]
     if usual is None:
         return []
-    told = (tell(usual["figures"].get(name, NO_FIGURE)) for name in figures)
+    told = (tell(figure_in(usual, name) or NO_FIGURE) for name in figures)
     return [["majority class", f"always {usual['label']}", "-", *told, "-", "-"]]
 
 
@@ -378,7 +377,7 @@ def compare(
     reference = (against or folders[0]).resolve()
     if reference not in places:
         raise VitalFactoryError(f"--against {against}: not one of the runs {', '.join(map(str, folders))}")
-    runs = [read_judged(folder) for folder in folders]
+    runs = _told_apart([read_judged(folder) for folder in folders])
     check_same_rows(runs)
     card, reference_run = runs[0].card, runs[places.index(reference)]
     columns = figures or default_figures(card)
@@ -400,6 +399,13 @@ def compare(
         for run in runs
     ]
     return {"text": "\n\n".join(parts), "runs": told, "differences": found, "mcnemar": tests}
+
+
+def _told_apart(runs: list[Judged]) -> list[Judged]:
+    """Name runs by their whole path where two have one name."""
+    if len({run.name for run in runs}) == len(runs):
+        return runs
+    return [replace(run, metrics=run.metrics | {"run": str(run.folder)}) for run in runs]
 
 
 def default_figures(card: Card) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vitalfactory.errors import VitalFactoryError, run
 
 if TYPE_CHECKING:
-    from vitalfactory.predictions import Prediction
+    from vitalfactory.predictions import Answered, Prediction
     from vitalfactory.render import Renderer
     from vitalfactory.scoring.model import Job
 
@@ -68,7 +68,7 @@ def generate(
     from vitalfactory.render import Renderer
     from vitalfactory.scoring.model import load
 
-    answered = "samples" if sampling else "generations"
+    answered: Answered = "samples" if sampling else "generations"
     how = {"do_sample": True, **asdict(sampling)} if sampling else {"do_sample": False}
     job.open(answered, {**how, "max_new_tokens": max_new_tokens, "limit": limit})
     model, tokenizer = load(job)

@@ -1,59 +1,19 @@
 """score.py and generate.py on a tiny model: the same tokens as in training, resumed, and never mixed up."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from converters import ecg
 from eval import generate, score
-from tests.tiny import make_qwen2
+from tests.eval.conftest import Workplace
 from vitalfactory.errors import VitalFactoryError, run
-from vitalfactory.files import ROOT, read_json, read_jsonl, write_text
+from vitalfactory.files import read_json, read_jsonl
 from vitalfactory.predictions import read_predictions
-from vitalfactory.recipes import read_recipe
 from vitalfactory.render import Renderer
 from vitalfactory.scoring import model as scoring
 from vitalfactory.scoring.model import load, read_job
-
-RECIPE = ROOT / "train_configs" / "ecg_smollm2_lora.yaml"
-
-
-@dataclass(frozen=True)
-class Workplace:
-    root: Path
-    model: Path
-    recipe: Path
-    adapter: Path
-
-    def arguments(self, out: str, *more: str) -> list[str]:
-        return ["--recipe", str(self.recipe), "--root", str(self.root), "--out", str(self.root / out), *more]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    root = tmp_path_factory.mktemp("root")
-    model = make_qwen2(root / "tiny")
-    recipe = root / "ecg_tiny_lora.yaml"
-    adapter = _make_adapter(model, root / "adapter")
-    changed = {**read_recipe(RECIPE), "model_name_or_path": str(model), "output_dir": str(adapter)}
-    write_text(recipe, yaml.safe_dump(changed))
-    ecg.convert(synthetic=24, split="50/25/25", root=root, recipe=recipe, workers=1)
-    return Workplace(root, model, recipe, adapter)
-
-
-def _make_adapter(model: Path, folder: Path) -> Path:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(7)
-    config = LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(folder)
-    return folder
 
 
 def test_scores_every_row_in_the_order_of_the_dataset(place: Workplace) -> None:

@@ -44,6 +44,16 @@ STAGE_TERMS: dict[str, Any] = {
     },
 }
 
+CINC_TERMS: dict[str, Any] = {
+    "answers": {"N": "normal rhythm", "A": "AF", "O": "other rhythm", "~": "noise"},
+    "synonyms": {
+        "N": ["normal sinus rhythm", "sinus rhythm"],
+        "A": ["atrial fibrillation"],
+        "O": ["another rhythm"],
+        "~": ["noisy", "too noisy"],
+    },
+}
+
 
 def make_card(terms: dict[str, Any], positive: str | None, language: str = "en", **changes: Any) -> Card:
     labels = list(terms["answers"])
@@ -82,6 +92,11 @@ def chinese_card() -> Card:
 @pytest.fixture(scope="session")
 def stage_card() -> Card:
     return make_card(STAGE_TERMS, None)
+
+
+@pytest.fixture(scope="session")
+def cinc_card() -> Card:
+    return make_card(CINC_TERMS, None, scored=["N", "A", "O"])
 
 
 @pytest.fixture(scope="session")

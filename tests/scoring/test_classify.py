@@ -89,6 +89,23 @@ def test_five_stages_are_judged(classify: ModuleType, make_run: MakeRun, stage_c
     assert set(metrics["per_class"]) == set(stage_card.labels)
 
 
+def test_the_challenges_score_is_shown(
+    classify: ModuleType, make_run: MakeRun, cinc_card: Card, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run(card=cinc_card)
+    classify.main([str(folder)])
+    shown = capsys.readouterr().out
+    metrics = read_json(folder / "metrics.json")
+    each = [metrics["per_class"][label]["f1"]["value"] for label in ("N", "A", "O")]
+    figure = metrics["figures"]["mean_f1_scored"]
+    assert figure["value"] == pytest.approx(sum(each) / 3)
+    assert figure["low"] < figure["value"] < figure["high"]
+    lines = {line.split("  ")[1] for line in shown.splitlines() if line.startswith("  ")}
+    assert {"Mean F1 of N, A, O", "F1 of N", "F1 of A", "F1 of O", "F1 of ~"} <= lines
+    assert "Mean F1 of N, A, O" in (folder / "report.html").read_text(encoding="utf-8")
+    assert metrics["free_text"]["figures"]["mean_f1_scored"]["value"] is not None
+
+
 def shorten(folder: Path, rows: int) -> None:
     path = folder / "predictions.jsonl"
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:rows]), encoding="utf-8")
@@ -232,7 +249,7 @@ def test_generated_predictions_need_the_dataset(classify: ModuleType) -> None:
         classify.main(["run", "--generated-predictions", "file"])
 
 
-@pytest.mark.parametrize("name", ["classify", "compare"])
+@pytest.mark.parametrize("name", ["classify", "compare", "free_text", "wordings", "score", "generate"])
 def test_help_is_quick(name: str) -> None:
     start = time.perf_counter()
     subprocess.run([sys.executable, str(ROOT / "eval" / f"{name}.py"), "--help"], check=True, capture_output=True)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from tests.scoring.conftest import ECG_TERMS, STAGE_TERMS, make_card
+from tests.scoring.conftest import CINC_TERMS, ECG_TERMS, STAGE_TERMS, make_card
 from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.predictions import Prediction
@@ -24,6 +24,7 @@ from vitalfactory.scoring.metrics import FIGURES, best_threshold, check, decide,
 
 ECG = make_card(ECG_TERMS["en"], "AF")
 STAGES = make_card(STAGE_TERMS, None)
+CINC = make_card(CINC_TERMS, None, scored=["N", "A", "O"])
 
 
 def row(
@@ -157,6 +158,33 @@ def test_an_unparsed_answer_is_never_better_than_a_wrong_one() -> None:
     unparsed, wrong = measure(told("AAnn", "A-n-"), None, ECG), measure(told("AAnn", "AnnA"), None, ECG)
     for name in ("accuracy", "sensitivity", "specificity", "balanced_accuracy"):
         assert value(unparsed, name) == value(wrong, name)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=40))
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_the_mean_f1_is_over_the_scored_labels_alone(pairs: list[tuple[int, int]]) -> None:
+    names = [*CINC.labels, None]
+    rows = [row(str(place), CINC.labels[gold], parsed=names[said]) for place, (gold, said) in enumerate(pairs)]
+    found = measure(rows, None, CINC)
+    gold, said = [str(one.label) for one in rows], [one.parsed or "unparsed" for one in rows]
+    occurring = [label for label in ("N", "A", "O") if label in gold or label in said]
+    wanted = sk.f1_score(gold, said, labels=occurring, average="macro") if occurring else math.nan
+    assert same(value(found, "mean_f1_scored"), wanted)
+    assert found["scored"] == ["N", "A", "O"]
+
+
+def test_no_mean_f1_where_the_card_scores_no_labels() -> None:
+    found = measure(told("AAnn", "AAnA"), None, ECG)
+    assert value(found, "mean_f1_scored") is None
+    assert found["scored"] is None
+
+
+def test_figures_are_named_for_people() -> None:
+    assert metrics.title_of("mean_f1_scored", CINC.scored) == "Mean F1 of N, A, O"
+    assert metrics.title_of("f1:~", None) == "F1 of ~"
+    assert metrics.title_of("auroc", None) == "AUROC"
+    assert [metrics.main_f1(card) for card in (CINC, ECG, STAGES)] == ["mean_f1_scored", "f1", "macro_f1"]
 
 
 def test_one_class_alone_leaves_figures_undefined_and_json_without_nan() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.scoring.conftest import ECG_TERMS, STAGE_TERMS, make_card
+from tests.scoring.conftest import CINC_TERMS, ECG_TERMS, STAGE_TERMS, make_card
 from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.scoring.parsing import Parser
@@ -15,6 +15,7 @@ PARSERS = {
     "en": Parser.from_card(make_card(ECG_TERMS["en"], "AF")),
     "zh": Parser.from_card(make_card(ECG_TERMS["zh"], "AF", "zh")),
     "stages": Parser.from_card(make_card(STAGE_TERMS, None)),
+    "cinc": Parser.from_card(make_card(CINC_TERMS, None, scored=["N", "A", "O"])),
 }
 
 TEXTS: dict[str, dict[str | None, list[str]]] = {
@@ -221,6 +222,58 @@ def test_text_is_read_as(card: str, text: str, label: str | None) -> None:
     assert PARSERS[card].parse(text) == label
 
 
+SAID = [
+    ("en", "AF", False, "AF", "parsed"),
+    ("en", "No, sinus rhythm.", False, "no AF", "parsed"),
+    ("en", "possible AF", False, None, "unclear"),
+    ("en", "AF and no AF", False, None, "unclear"),
+    ("en", "Is this AF?", False, None, "unclear"),
+    ("en", "AF. I don't know.", False, None, "unclear"),
+    ("en", "", False, None, "off topic"),
+    ("en", "The heart rate is 74 beats a minute.", False, None, "off topic"),
+    ("en", "No P waves are seen.", False, None, "off topic"),
+    ("en", "I don't know.", False, None, "off topic"),
+    ("zh", "可能是房颤", False, None, "unclear"),
+    ("zh", "心率74次", False, None, "off topic"),
+    ("stages", "N1/N2", False, None, "unclear"),
+    ("stages", "The R wave is tall", False, None, "off topic"),
+    ("cinc", "A", False, "A", "parsed"),
+    ("cinc", "This is normal rhythm.", False, "N", "parsed"),
+    ("cinc", "other rhythm", False, "O", "parsed"),
+    ("cinc", "noise", False, "~", "parsed"),
+    ("cinc", "no AF", False, None, "unclear"),
+    ("cinc", "~", False, None, "off topic"),
+    # Cut off: no label out of the unfinished sentence, and nothing at all out of its last word.
+    ("en", "AF", True, None, "off topic"),
+    ("en", "AF.", True, "AF", "parsed"),
+    ("en", "no AF\n", True, "no AF", "parsed"),
+    ("en", "The answer is AF", True, None, "off topic"),
+    ("en", "AF is", True, None, "unclear"),
+    ("en", "No, this ECG does not show atrial", True, None, "unclear"),
+    ("en", "It shows AF. The rhythm is irreg", True, "AF", "parsed"),
+    ("en", "It shows AF. But I am not sure whe", True, None, "unclear"),
+    ("en", "The rate is 74 and the sta", True, None, "off topic"),
+    ("zh", "有房颤。没有", True, "AF", "parsed"),
+    ("zh", "该心电图显示心房颤动", True, None, "unclear"),
+    ("stages", "N2", True, None, "off topic"),
+    ("cinc", "a", True, None, "off topic"),
+]
+
+
+@pytest.mark.parametrize(("card", "text", "cut", "label", "said"), SAID)
+def test_what_an_answer_comes_to(card: str, text: str, cut: bool, label: str | None, said: str) -> None:
+    reading = PARSERS[card].read(text, cut=cut)
+    assert (reading.label, reading.said) == (label, said)
+    assert PARSERS[card].parse(text, cut=cut) == label
+
+
+@pytest.mark.parametrize(("card", "text", "label"), CASES)
+def test_off_topic_is_never_parsed(card: str, text: str, label: str | None) -> None:
+    reading = PARSERS[card].read(text)
+    assert (reading.said == "parsed") == (label is not None)
+    assert reading.label == label
+
+
 EXACT = [
     (name, answer, label)
     for name, terms in (("en", ECG_TERMS["en"]), ("zh", ECG_TERMS["zh"]), ("stages", STAGE_TERMS))
@@ -248,7 +301,20 @@ PIECES = st.sampled_from(
 @given(st.text() | st.lists(PIECES | st.text(alphabet=string.printable, max_size=4)).map("".join))
 def test_no_text_raises_and_no_other_label_comes_out(text: str) -> None:
     for parser in PARSERS.values():
-        assert parser.parse(text) in {None, *parser.labels}
+        for cut in (False, True):
+            reading = parser.read(text, cut=cut)
+            assert reading.label in {None, *parser.labels}
+            assert (reading.label is None) == (reading.said != "parsed")
+
+
+@settings(deadline=None)
+@given(st.sampled_from(EXACT), st.text(alphabet="abc 房颤,", max_size=8), st.data())
+def test_no_label_comes_out_of_a_cut_answer_of_one_sentence(
+    exact: tuple[str, str, str], before: str, data: st.DataObject
+) -> None:
+    name, answer, _ = exact
+    text = before + answer
+    assert PARSERS[name].parse(text[: data.draw(st.integers(0, len(text)))], cut=True) is None
 
 
 @pytest.mark.parametrize(

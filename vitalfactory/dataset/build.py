@@ -133,7 +133,7 @@ class _Row:
     group: str
     label: str | None
     line: str
-    content: int
+    contents: frozenset[int]
     preview: str | None
     images: Mapping[str, bytes]
 
@@ -277,8 +277,11 @@ def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool], 
 def _encode(example: Example, preview: bool, images: str) -> _Row:
     drawn = dumps({"id": example.id, **example.preview}) + "\n" if preview and example.preview else None
     row = example.row(images)
-    content = digest(content_of(row))
-    return _Row(example.id, example.group, example.label, dumps(row) + "\n", content, drawn, example.images)
+    contents = {digest(content_of(row))}
+    if example.recording is not None:
+        contents.add(digest("recording", example.recording))
+    line = dumps(row) + "\n"
+    return _Row(example.id, example.group, example.label, line, frozenset(contents), drawn, example.images)
 
 
 class _Writer:
@@ -363,9 +366,10 @@ class _Writer:
 
     def _write_row(self, row: _Row) -> None:
         name = self.splits[row.group]
-        if self._content.setdefault(row.content, name) != name:
+        if any(self._content.get(content, name) != name for content in row.contents):
             self.exclude(Excluded(row.id, "same content as a row of another split"))
             return
+        self._content |= dict.fromkeys(row.contents, name)
         if name == "train" and row.label is not None:
             self._train[row.id] = row.label
         self._files[name].write(row.line, row.group, row.label)

@@ -92,6 +92,8 @@ class Example:
     images : mapping of str to bytes, optional
         File name in the dataset's ``images`` folder to the file's content, in the order of the ``<image>``
         marks in the text. Rows may share an image: the same name with the same content.
+    recording : int, optional
+        Hash of what was recorded: the same recording must not stand in two splits, however it is told.
     """
 
     id: str
@@ -101,6 +103,7 @@ class Example:
     features: Mapping[str, float] = field(default_factory=dict)
     preview: Mapping[str, Any] | None = None
     images: Mapping[str, bytes] = field(default_factory=dict)
+    recording: int | None = None
 
     def row(self, folder: str = "images") -> dict[str, Any]:
         """Lay the example out as a row of a dataset file; features keep six significant digits.

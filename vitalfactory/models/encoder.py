@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vitalfactory.errors import UnusableRecord, VitalFactoryError, closest
 from vitalfactory.files import read_json, sha256
-from vitalfactory.signals.ecg import Record, Recording
+from vitalfactory.signals.ecg import Record, digest_of
 from vitalfactory.signals.ecg_resampled import FS, Floats32, resample
 
 if TYPE_CHECKING:
@@ -184,14 +184,6 @@ class Encoding:
     code: tuple[int, ...]
     digest: int
     network: str
-
-
-def digest_of(recording: Recording) -> int:
-    """Hash a signal to 63 bits, to tell whether another recording stands under a known id."""
-    import hashlib
-
-    raw = hashlib.blake2b(np.ascontiguousarray(recording.signal).tobytes(), digest_size=8).digest()
-    return int.from_bytes(raw, "big") >> 1
 
 
 def digest_of_text(*parts: object) -> str:
@@ -560,7 +552,8 @@ def read_manifest(folder: Path, name: str) -> Manifest:
         pickled = [folder] if folder.suffix in PICKLED else [p for p in folder.glob("*") if p.suffix in PICKLED]
         if pickled:
             raise VitalFactoryError(
-                f"{pickled[0]}: a pickled checkpoint can run code when it is opened and is refused; {_train_again(name)}"
+                f"{pickled[0]}: a pickled checkpoint can run code when it is opened and is refused; "
+                f"{_train_again(name)}"
             )
         raise VitalFactoryError(f"{folder}: holds no encoder ({MANIFEST}); {_train_again(name)}")
     try:

@@ -37,7 +37,6 @@ from vitalfactory.models.encoder import (
     Trained,
     components,
     device,
-    digest_of,
     digest_of_text,
     fit_reading,
     forward,
@@ -49,7 +48,7 @@ from vitalfactory.models.encoder import (
     write_outputs,
 )
 from vitalfactory.predictions import Prediction, answer_rows, dataset_manifest, hardware, open_run, shown
-from vitalfactory.signals.ecg import AF, read_folder
+from vitalfactory.signals.ecg import AF, digest_of, read_folder
 from vitalfactory.signals.ecg_resampled import Floats32, resample
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
-"""The convolutional network for atrial fibrillation, with one stream or two (MS-CNN).
+r"""The convolutional network for atrial fibrillation, with one stream or two (MS-CNN).
 
 Source: Fan et al. 2018, Multiscaled Fusion of Deep Convolutional Neural Networks for Screening Atrial Fibrillation
 From Single Lead Short ECG Recordings. Two streams of 13 convolutions look at five seconds, one through kernels of 3,
 the other through kernels of 7 in its first four layers; both are flattened, joined, and led to one number.
 
-    python -m vitalfactory.models.mscnn train --input data/raw/training2017 --folds data/raw/cv \\
+    python -m vitalfactory.models.mscnn train --input data/raw/training2017 --folds data/raw/cv \
         --val-fold 2 --test-fold 3 --out checkpoints/mscnn
-    python -m vitalfactory.models.mscnn cross-validate --input data/raw/training2017 --folds data/raw/cv \\
+    python -m vitalfactory.models.mscnn cross-validate --input data/raw/training2017 --folds data/raw/cv \
         --out checkpoints/mscnn_cv
     python -m vitalfactory.models.mscnn predict --encoder checkpoints/mscnn --dataset ecg --out results/ecg_mscnn
 """

