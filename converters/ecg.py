@@ -31,6 +31,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 RECIPE = "ecg_qwen7b_lora.yaml"
 DEFAULT_INPUT = ROOT / "data" / "raw" / "training2017"
 DOWNLOAD_URL = "https://physionet.org/files/challenge-2017/1.0.0/training2017.zip"
-PACKAGES = ("numpy", "scipy", "sleepecg", "wfdb")
+PACKAGES = ("numpy", "pillow", "scipy", "sleepecg", "wfdb")
 
 ENCODERS = ("mscnn", "mamba")
 """Representations that a network of :mod:`vitalfactory.models` writes."""
@@ -363,17 +364,18 @@ def _entries(records: Sequence[Record], labels: str) -> tuple[list[Entry], list[
 
 
 def _examples(
-    parts: Sequence[str], labels: str, language: str, wordings: int | None, preview: int | None, entry: Entry
+    parts: Sequence[str], labels: str, language: str, wordings: int | None, numbers: int | None, entry: Entry
 ) -> list[Example]:
     """Read one record and tell it; runs in the worker processes."""
     from vitalfactory.dataset.example import Example, pick
     from vitalfactory.signals.ecg import digest_of
 
     ecg = task(labels)
-    heard = Heard(entry.record.read(), getattr(entry.record, "said", {}), language, preview)
+    heard = Heard(entry.record.read(), getattr(entry.record, "said", {}), language, numbers)
+    preview = _preview(heard.beats)  # a record without beats is left out of every representation alike
     told = [REPRESENTATIONS[part](heard) for part in parts]
     text = "\n".join(part for part, _ in told if part)
-    features = {name: value for _, numbers in told for name, value in numbers.items()}
+    features = {name: value for _, figures in told for name, value in figures.items()}
     assert entry.label is not None
     question, answer = pick(ecg.questions[language][:wordings], entry.id), ecg.answers[language][entry.label]
     images: dict[str, bytes] = {}
@@ -383,7 +385,7 @@ def _examples(
         asked = "\n".join(part for part in (f"<image>{question}", text) if part)
         columns = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
     recording = digest_of(heard.recording)
-    return [Example(entry.id, entry.group, entry.label, columns, features, _preview(heard.beats), images, recording)]
+    return [Example(entry.id, entry.group, entry.label, columns, features, preview, images, recording)]
 
 
 @dataclass
@@ -462,15 +464,14 @@ WAVE = {
 
 
 def _tell_raw(heard: Heard) -> Told:
-    beats = heard.beats  # a record without beats is left out of every representation alike
     if heard.preview is not None:
         return _tell_preview(heard.recording, heard.preview), {}
-    step = round(RAW_STEP_MS * beats.fs / 1000)
-    first = beats.signal[: int(RAW_SECONDS * beats.fs)]
-    shown = first[: len(first) // step * step].reshape(-1, step)
-    peaks = shown[range(len(shown)), abs(shown).argmax(axis=1)]  # so that no R peak falls between two digits
-    digits = (RAW_ZERO + peaks / RAW_STEP_MV).round().clip(0, 9).astype(int)
-    return "ECG " + "".join(map(str, digits)), {}
+    signal, fs = heard.beats.signal, heard.beats.fs
+    count = int(min(RAW_SECONDS, len(signal) / fs) * 1000 / RAW_STEP_MS)
+    edges = [round(place * RAW_STEP_MS * fs / 1000) for place in range(count + 1)]
+    steps = [signal[start:end] for start, end in pairwise(edges)]
+    peaks = [float(step[abs(step).argmax()]) for step in steps]  # so that no R peak falls between two digits
+    return "ECG " + "".join(str(min(max(round(RAW_ZERO + peak / RAW_STEP_MV), 0), 9)) for peak in peaks), {}
 
 
 def _tell_preview(recording: Recording, count: int) -> str:

@@ -11,7 +11,7 @@ counts as wrong.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ class Sampling:
     temperature : float
     seed : int
         With the row's id and the answer's number, the seed of each answer: neither the batch nor an interruption
-        changes what is drawn.
+        changes its random numbers.
     """
 
     count: int
@@ -104,7 +104,8 @@ def _answer(
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
             draws = [_Draws(sampling, row["id"]) for _, row in batch] if sampling else []
-            answers = _decode(model, renderer, [prompt for prompt, _ in batch], max_new_tokens, draws)
+            pixels = [renderer.pixels(row) for _, row in batch]
+            answers = _decode(model, renderer, [prompt for prompt, _ in batch], pixels, max_new_tokens, draws)
             for (text, cut), (_, row) in zip(answers, batch, strict=True):
                 yield Prediction(
                     id=row["id"],
@@ -139,13 +140,18 @@ class _Draws:
 
 
 def _decode(
-    model: Any, renderer: Renderer, prompts: Sequence[list[int]], max_new_tokens: int, draws: Sequence[_Draws]
+    model: Any,
+    renderer: Renderer,
+    prompts: Sequence[list[int]],
+    pixels: Sequence[Mapping[str, Any]],
+    max_new_tokens: int,
+    draws: Sequence[_Draws],
 ) -> list[tuple[str, bool]]:
     """Answer a batch: texts, and whether each ended at the longest answer allowed."""
     import torch
     from transformers import GenerationConfig
 
-    from vitalfactory.scoring.likelihood import pad
+    from vitalfactory.scoring.likelihood import images_for, pad
 
     def sampled(_: Any, scores: Any) -> Any:
         return torch.stack([draw(row) for draw, row in zip(draws, scores, strict=True)])
@@ -164,6 +170,7 @@ def _decode(
             attention_mask=mask,
             generation_config=greedy,
             logits_processor=[sampled] if draws else [],
+            **images_for(model, ids, pixels),
         )[:, ids.shape[1] :]
     texts = renderer.tokenizer.batch_decode(output, skip_special_tokens=True)
     cut = [not set(row) & set(renderer.stop_ids) for row in output.tolist()]

@@ -1,8 +1,7 @@
 """The same rows under other wordings of their question: how much of an answer hangs on the wording.
 
-    python eval/wordings.py --recipe train_configs/ecg_smollm2_lora.yaml --out results/ecg_wordings
-    python eval/wordings.py --recipe train_configs/ecg_smollm2_lora.yaml --out results/ecg_wordings --languages en zh \
-        --against results/ecg_smollm2
+    python eval/wordings.py --recipe train_configs/ecg_smollm2_lora.yaml --out results/wordings
+    python eval/wordings.py --recipe train_configs/ecg_smollm2_lora.yaml --out results/wordings --against results/ecg
 
 Scores every row under each wording of the card, plain and with the answers listed in both orders, and in other
 languages that the card or --questions knows. Thresholds are those of the run named by --against, chosen on its

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 EXIT_ERROR = 2
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""PyTorch's error when a card's memory is full, told by its name: importing it takes seconds."""
 
 
 class VitalFactoryError(Exception):
@@ -55,14 +57,24 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     except BrokenPipeError:  # whoever read the output, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_ERROR) from None
-    except (VitalFactoryError, OSError) as error:
-        if "--debug" in arguments:
+    except Exception as error:
+        if "--debug" in arguments or not _for_people(error):
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(EXIT_ERROR) from None
 
 
+def _for_people(error: Exception) -> bool:
+    return isinstance(error, VitalFactoryError | OSError) or type(error).__name__ == OUT_OF_MEMORY
+
+
 def _one_line(error: Exception) -> str:
+    if type(error).__name__ == OUT_OF_MEMORY:
+        reason = str(error).partition(". ")[0]
+        return (
+            f"the card has too little memory ({' '.join(reason.split())}); what is finished is kept: give a smaller "
+            "--batch-size, or free the card and give the same command again, it goes on where it stopped"
+        )
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"

@@ -109,15 +109,54 @@ class Renderer:
             raise VitalFactoryError(f"{name}: LLaMA-Factory refuses its images: {reason}") from None
         return done
 
+    def pixels(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Compute what a model is shown of a row's images.
+
+        Parameters
+        ----------
+        row : mapping
+            One row of the dataset.
+
+        Returns
+        -------
+        dict of str to Tensor
+            What the model takes beside the tokens, such as ``pixel_values``; empty for a row without images.
+
+        Raises
+        ------
+        VitalFactoryError
+            The model's processor is not at hand, or an image cannot be read.
+        """
+        images = self._convert(dict(row))["_images"]
+        if not images:
+            return {}
+        name = str(self._recipe.get("model_name_or_path"))
+        if self._own_processor is None:
+            raise VitalFactoryError(f"{name}: its processor of images is not at hand; download the whole model first")
+        try:
+            inputs: dict[str, Any] = self.template.mm_plugin.get_mm_inputs(
+                images, [], [], [len(images)], [0], [0], [[]], self._own_processor
+            )
+        except (ValueError, OSError) as error:
+            raise VitalFactoryError(f"{row.get('id')}: LLaMA-Factory refuses its images: {error}") from None
+        return inputs
+
+    @cached_property
+    def _own_processor(self) -> Any | None:
+        """The model's processor with the recipe's limits, as LLaMA-Factory sets it up."""
+        return self._limited(load_processor(str(self._recipe.get("model_name_or_path"))))
+
     @cached_property
     def _processor(self) -> Any | None:
-        """The model's processor as LLaMA-Factory sets it up; Qwen2-VL's computes no pixels and can be stood in for."""
+        """The same for counting tokens alone: Qwen2-VL's computes no pixels and can be stood in for."""
         from llamafactory.data.mm_plugin import Qwen2VLPlugin
 
-        processor = load_processor(str(self._recipe.get("model_name_or_path")))
-        if type(self.template.mm_plugin) is Qwen2VLPlugin:
-            sizes = _ImageSizes(getattr(processor, "image_processor", None))
-            processor = SimpleNamespace(image_processor=sizes, video_processor=sizes)
+        if type(self.template.mm_plugin) is not Qwen2VLPlugin:
+            return self._own_processor
+        sizes = _ImageSizes(getattr(self._own_processor, "image_processor", None))
+        return self._limited(SimpleNamespace(image_processor=sizes, video_processor=sizes))
+
+    def _limited(self, processor: Any | None) -> Any | None:
         for limit in ("image_max_pixels", "image_min_pixels"):
             if processor is not None and limit in self._recipe:
                 setattr(processor, limit, int(self._recipe[limit]))

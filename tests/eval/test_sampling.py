@@ -1,4 +1,4 @@
-"""eval/generate.py --sample: several answers a row, each drawn from a seed of its own; and answers that were cut off."""
+"""eval/generate.py --sample: several answers a row, each drawn from a seed of its own; answers that were cut off."""
 
 import argparse
 import math
@@ -80,20 +80,15 @@ def test_impossible_sampling_is_an_error(place: Workplace, more: tuple[str, ...]
         generate.main(place.arguments("never", *more))
 
 
-def test_an_answer_is_cut_where_no_token_ended_it(place: Workplace) -> None:
+def test_an_answer_is_cut_where_no_token_ended_it(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     job = read_job(parser.parse_args(place.arguments("cut", "--adapter", "none")))
     model, tokenizer = load(job)
     renderer = Renderer(job.recipe, tokenizer, job.registry, "ecg_test")
     prompts = [renderer.render(row).prompt for row in job.rows("test", 2)]
-    _, cut = zip(*generate._decode(model, renderer, prompts, 1, []), strict=True)
-    assert cut == (True, True)
-    (first, _), *_ = generate._decode(model, renderer, prompts[:1], 1, [])
-    # The first token that comes out now ends an answer.
-    token = tokenizer.encode(first, add_special_tokens=False)[0]
-    type(renderer).stop_ids, kept = [token], type(renderer).__dict__["stop_ids"]  # type: ignore[assignment,misc]
-    try:
-        assert generate._decode(model, renderer, prompts[:1], 3, [])[0][1] is False
-    finally:
-        type(renderer).stop_ids = kept  # type: ignore[misc]
+    told = generate._decode(model, renderer, prompts, [{}, {}], 1, [])
+    assert [cut for _, cut in told] == [True, True]
+    # The first token that comes out ends an answer from now on.
+    monkeypatch.setattr(Renderer, "stop_ids", tokenizer.encode(told[0][0], add_special_tokens=False)[:1])
+    assert generate._decode(model, renderer, prompts[:1], [{}], 3, [])[0][1] is False

@@ -115,8 +115,8 @@ def test_flips_and_spreads_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def questions(place: Workplace) -> Path:
-    file = place.root / "zh.json"
-    write_json(file, {"zh": {"questions": ["有没有房颤？"], "answers": ECG_TERMS["zh"]["answers"]}})
+    file = place.root / "fr.json"
+    write_json(file, {"fr": {"questions": ["Fibrillation ?"], "answers": {"AF": "oui", "no AF": "non"}}})
     return file
 
 
@@ -125,7 +125,7 @@ def test_a_study_is_made_resumed_and_written(
 ) -> None:
     score.main(place.arguments("run", "--adapter", "none"))
     given = ("--adapter", "none", "--questions", str(questions), "--against", str(place.root / "run"), "--json")
-    arguments = place.arguments("study", *given, "--languages", "zh")
+    arguments = place.arguments("study", *given, "--languages", "fr")
     wordings.main(arguments)
     out = capsys.readouterr().out.splitlines()
     told = read_json(place.root / "study" / "wordings.json")
@@ -133,7 +133,7 @@ def test_a_study_is_made_resumed_and_written(
     assert told["threshold_from"] == "val"
     card = read_json(place.root / "data" / "ecg" / "card.json")
     assert len(told["variants"]) == 3 * (len(card["question"]) + 1)
-    assert set(told["across"]) == {"all", "en", "en, answers listed", "zh", "zh, answers listed"}
+    assert set(told["across"]) == {"all", "en", "en, answers listed", "fr", "fr, answers listed"}
     assert "| en1-reversed |" in (place.root / "study" / "wordings.md").read_text(encoding="utf-8")
 
     # Under its own wording a row has the probability that score.py gives it.
@@ -152,10 +152,10 @@ def test_a_study_is_made_resumed_and_written(
 
 
 def test_another_wording_under_an_old_name_is_refused(place: Workplace, questions: Path) -> None:
-    given = ("--adapter", "none", "--questions", str(questions), "--limit", "2")
+    given = ("--adapter", "none", "--questions", str(questions), "--limit", "2", "--languages", "fr")
     wordings.main(place.arguments("other", *given))
-    write_json(questions, {"zh": ["房颤吗？"]})
-    with pytest.raises(VitalFactoryError, match="zh1: its predictions were made with other settings"):
+    write_json(questions, {"fr": ["FA ?"]})
+    with pytest.raises(VitalFactoryError, match="fr1: its predictions were made with other settings"):
         wordings.main(place.arguments("other", *given))
 
 

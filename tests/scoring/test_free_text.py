@@ -11,7 +11,7 @@ from tests.scoring.conftest import MakeRun, make_rows, write_predictions
 from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_json
-from vitalfactory.predictions import Prediction, predictions_file
+from vitalfactory.predictions import Answered, Prediction, predictions_file
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def free_text(script: Callable[[str], ModuleType]) -> ModuleType:
     return script("free_text")
 
 
-def say(run: Path, card: Card, texts: list[str], answered: str = "generations", cut: bool | None = False) -> None:
+def say(run: Path, card: Card, texts: list[str], answered: Answered = "generations", cut: bool | None = False) -> None:
     """Answer the test rows with texts, over and over; of samples, two a row."""
     rows = make_rows(card, "test", 40)
     if answered == "samples":
@@ -29,7 +29,7 @@ def say(run: Path, card: Card, texts: list[str], answered: str = "generations", 
         known = {name: row[name] for name in ("id", "group", "label")}
         text = texts[place % len(texts)]
         told.append(Prediction(**known, probabilities=None, text=text, parsed=None, cut=cut))
-    write_predictions(predictions_file(run, "test", answered), told)  # type: ignore[arg-type]
+    write_predictions(predictions_file(run, "test", answered), told)
 
 
 def values(found: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, float | None]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vitalfactory import recipes
-from vitalfactory.card import SPLITS, Card, Source, Split
+from vitalfactory.card import SPLITS, Card, Source, Split, Wordings
 from vitalfactory.dataset import balance, check, registry, split
 from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content_of, digest
 from vitalfactory.dataset.options import Options
@@ -467,6 +467,12 @@ def _write_card(
         command=shlex.join(command),
         seed=options.seed,
         versions={name: version(name) for name in ("vitalfactory", "llamafactory", *conversion.packages)},
+        scored=list(task.scored) if task.scored else None,
+        other_languages={
+            other: Wordings(question=list(task.questions[other]), answers=dict(task.answers[other]))
+            for other in sorted(task.questions)
+            if other != language
+        },
     )
     write_json(folder / "card.json", card.model_dump())
     write_text(folder / "README.md", readme(card, images=(folder / "images").is_dir()))

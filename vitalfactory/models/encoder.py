@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vitalfactory.errors import UnusableRecord, VitalFactoryError, closest
 from vitalfactory.files import read_json, sha256
@@ -70,7 +70,7 @@ class Architecture:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Settings(_Strict):
@@ -84,20 +84,22 @@ class Settings(_Strict):
         The architecture's own.
     learning_rate, pos_weight : float
         Adam's, and the weight of AF in the binary cross entropy.
-    batch_size, epochs, patience, seed : int
+    batch_size : int
+        At least 2, which batch normalisation needs.
+    epochs, patience, seed : int
         At most so many epochs; fewer when the validation loss has not fallen for ``patience`` of them.
     bfloat16 : bool
         Whether layers compute in bfloat16.
     """
 
-    seconds: float
+    seconds: float = Field(gt=0)
     options: dict[str, int]
-    learning_rate: float = 1e-4
-    pos_weight: float = 1.0
-    batch_size: int = 32
-    epochs: int = 100
-    patience: int = 20
-    seed: int = 2026
+    learning_rate: float = Field(default=1e-4, gt=0)
+    pos_weight: float = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=32, ge=2)
+    epochs: int = Field(default=100, ge=1)
+    patience: int = Field(default=20, ge=1)
+    seed: int = Field(default=2026, ge=0)
     bfloat16: bool = False
 
     @property
@@ -129,7 +131,7 @@ class Manifest(_Strict):
         Where the records were read from.
     val_fold, test_fold : int
     folds : dict of str to int
-        Record or group to fold, as in the fold files.
+        Record or group to fold: what the fold files name, and the groups of the records that they name.
     excluded : dict of str to int
         Reason to records that no network has seen and nothing is told of.
     networks : dict of str to Trained
@@ -158,6 +160,10 @@ class Manifest(_Strict):
         if held_out in self.networks:
             return held_out
         return None if fold in self.networks[MAIN].folds else MAIN
+
+    def fold_of(self, record: str, group: str) -> int | None:
+        """Find the fold of a record; None where it stands in none."""
+        return self.folds.get(record, self.folds.get(group))
 
     def split_of(self, fold: int) -> str:
         """Name the split of a fold."""
@@ -463,7 +469,7 @@ class Encoder:
         """
         wrong = []
         for record in records:
-            fold = self._fold(record)
+            fold = self.manifest.fold_of(record.id, record.group)
             if fold is not None and self.manifest.split_of(fold) != groups[record.group]:
                 wrong.append((record.id, groups[record.group], self.manifest.split_of(fold)))
         if wrong:
@@ -478,10 +484,6 @@ class Encoder:
     def told(self, record: str) -> Encoding | None:
         """Return what was said of a record of the folds in training."""
         return self._outputs.get(record)
-
-    def _fold(self, record: Record) -> int | None:
-        folds = self.manifest.folds
-        return folds.get(record.id, folds.get(record.group))
 
     def encode(self, records: Sequence[Record]) -> dict[str, Encoding]:
         """Tell of records, each by a network that has not seen it.
@@ -505,7 +507,7 @@ class Encoder:
         return told
 
     def _network_for(self, record: Record) -> str:
-        name = self.manifest.network_for(self._fold(record))
+        name = self.manifest.network_for(self.manifest.fold_of(record.id, record.group))
         if name is None:
             raise VitalFactoryError(
                 f"--encoder {self.folder}: its only network was trained on {record.id}, of which it can't tell; train "
@@ -533,9 +535,9 @@ class Encoder:
     def _network(self, name: str) -> tuple[torch.nn.ModuleDict, Reading]:
         if name not in self._networks:
             path = self.folder / f"{name}.safetensors"
-            self._networks[name] = read_network(path, self.architecture, self.manifest.settings)
-            if sha256(path) != self.manifest.networks[name].sha256:
+            if path.is_file() and sha256(path) != self.manifest.networks[name].sha256:
                 raise VitalFactoryError(f"{path}: not the file that {MANIFEST} describes; train the encoder again")
+            self._networks[name] = read_network(path, self.architecture, self.manifest.settings)
         return self._networks[name]
 
 
@@ -561,6 +563,8 @@ def read_manifest(folder: Path, name: str) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         raise VitalFactoryError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if MAIN not in manifest.networks:
+        raise VitalFactoryError(f"{path}: networks: has no {MAIN!r}")
     if manifest.architecture != name:
         raise VitalFactoryError(f"{folder}: an encoder of the architecture {manifest.architecture!r}, not {name!r}")
     return manifest
@@ -581,15 +585,17 @@ def read_outputs(folder: Path) -> dict[str, Encoding]:
     VitalFactoryError
         The file is missing or is not what :func:`write_outputs` wrote.
     """
+    import zipfile
+
     path = folder / OUTPUTS
     try:
         with np.load(path, allow_pickle=False) as file:
             columns = [file[name].tolist() for name in ("id", "probability", "code", "digest", "network")]
+        rows = list(zip(*columns, strict=True))
     except FileNotFoundError:
         raise VitalFactoryError(f"{path}: no such file; give the same training command again, it goes on") from None
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise VitalFactoryError(f"{path}: not an encoder's outputs ({error}); train the encoder again") from None
     return {
-        name: Encoding(probability, tuple(code), digest, network)
-        for name, probability, code, digest, network in zip(*columns, strict=True)
+        name: Encoding(probability, tuple(code), digest, network) for name, probability, code, digest, network in rows
     }

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from vitalfactory.card import read_card
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
@@ -71,7 +72,7 @@ class Records:
     signal : sequence of ndarray
         Standardised, at 120 Hz.
     folds : dict of str to int
-        Record or group to fold, as in the fold files.
+        Record or group to fold: what the fold files name, and the groups of the records that they name.
     excluded : dict of str to int
     source : str
     """
@@ -120,9 +121,12 @@ def read_records(folder: Path, folds: Path, limit: int | None = None) -> Records
     kept: list[tuple[str, str, bool, int, int, Floats32]] = []
     excluded: Counter[str] = Counter()
     taken: Counter[int] = Counter()
+    seen: set[str] = set()
     for record in tqdm(records, desc="reading", unit="record", disable=None):
         fold = fold_of.get(record.group)
-        if record.label not in AF or fold is None:
+        if record.id in seen:
+            excluded["duplicate record"] += 1
+        elif record.label not in AF or fold is None:
             excluded["in no fold file" if record.label in AF else "neither AF nor another rhythm"] += 1
         elif limit is not None and taken[fold] >= limit:
             excluded["over --limit"] += 1
@@ -134,6 +138,7 @@ def read_records(folder: Path, folds: Path, limit: int | None = None) -> Records
                 excluded[error.reason] += 1
                 continue
             kept.append(row)
+            seen.add(record.id)
             taken[fold] += 1
     if not kept:
         raise VitalFactoryError(f"{folder}: no record of it stands in a fold of {folds}; excluded: {dict(excluded)}")
@@ -145,7 +150,7 @@ def read_records(folder: Path, folds: Path, limit: int | None = None) -> Records
         np.asarray(fold_column),
         np.asarray(digests),
         signals,
-        named,
+        fold_of | named,
         dict(sorted(excluded.items())),
         shown(folder),
     )
@@ -224,13 +229,13 @@ def _training_folds(records: Records, val_fold: int, test_fold: int) -> list[int
 def _identity(
     architecture: Architecture, records: Records, settings: Settings, val_fold: int, test_fold: int
 ) -> dict[str, Any]:
-    content = digest_of_text(*records.id, *records.digest, *records.fold)
     return {
         "architecture": architecture.name,
         "settings": settings.model_dump(),
         "val_fold": val_fold,
         "test_fold": test_fold,
-        "records": content,
+        "records": digest_of_text(*records.id, *records.digest, *records.fold),
+        "labels": digest_of_text(*records.af),
     }
 
 
@@ -244,7 +249,7 @@ def _check_same(
     path = out / "training.json"
     if path.exists():
         old = read_json(path)
-        if changed := [name for name in wanted if old.get(name) != wanted[name]]:
+        if changed := [name for name in old if old[name] != wanted.get(name)]:
             raise VitalFactoryError(f"{out}: holds an encoder of other {', '.join(changed)}; choose another --out")
     write_json(path, wanted)
 
@@ -618,7 +623,7 @@ def predict(architecture: Architecture, folder: Path, dataset: Path, out: Path) 
 def _said(encoder: Encoder, split: str, rows: Sequence[dict[str, Any]], dataset: Path) -> dict[str, float]:
     told = {}
     for row in rows:
-        encoding, fold = encoder.told(row["id"]), encoder.manifest.folds.get(row["id"])
+        encoding, fold = encoder.told(row["id"]), encoder.manifest.fold_of(row["id"], row["group"])
         if encoding is None or fold is None:
             raise VitalFactoryError(f"{dataset}: {row['id']} is no record that {encoder.folder} has told of")
         if encoder.manifest.split_of(fold) != split:
@@ -636,13 +641,8 @@ def main(architecture: Architecture, argv: Sequence[str]) -> None:
     if arguments.command == "predict":
         predict(architecture, arguments.encoder, arguments.root / "data" / arguments.dataset, arguments.out)
         return
+    settings = _settings(architecture, arguments)
     records = read_records(arguments.input, arguments.folds, arguments.limit)
-    settings = Settings(
-        seconds=arguments.seconds,
-        options={name: getattr(arguments, name) for name in architecture.options},
-        **{name: getattr(arguments, name) for name in NUMBERS},
-        bfloat16=arguments.bfloat16,
-    )
     if arguments.command == "cross-validate":
         cross_validate(architecture, records, settings, arguments.out)
         return
@@ -656,7 +656,20 @@ def main(architecture: Architecture, argv: Sequence[str]) -> None:
     print(f"encoder: {arguments.out}")
 
 
-NUMBERS = ("learning_rate", "pos_weight", "batch_size", "epochs", "patience", "seed")
+NUMBERS = ("seconds", "learning_rate", "pos_weight", "batch_size", "epochs", "patience", "seed")
+
+
+def _settings(architecture: Architecture, arguments: argparse.Namespace) -> Settings:
+    try:
+        return Settings(
+            options={name: getattr(arguments, name) for name in architecture.options},
+            **{name: getattr(arguments, name) for name in NUMBERS},
+            bfloat16=arguments.bfloat16,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = str(first["loc"][0]).replace("_", "-")
+        raise VitalFactoryError(f"--{flag} {first['input']}: {first['msg']}") from None
 
 
 def _parse(architecture: Architecture, argv: Sequence[str]) -> argparse.Namespace:

@@ -8,7 +8,7 @@ computed once for all of them, and the candidates share their prompt's cache.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,15 @@ class Question:
         Token ids.
     answers : list of list of int
         Token ids of each candidate up to the token that ends it.
+    pixels : callable, optional
+        Returns what the model is shown beside the tokens, where the row has images.
     """
 
     id: str
     family: str
     prompt: list[int]
     answers: list[list[int]]
+    pixels: Callable[[], Mapping[str, Any]] | None = None
 
 
 def until_stop(answer: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
@@ -63,7 +66,8 @@ def score(model: Any, questions: Sequence[Question], batch_size: int) -> Iterato
 
     families: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
-        families[question.family].append(question)
+        if question.pixels is None:
+            families[question.family].append(question)
     with torch.inference_mode():
         for family in families.values():
             family.sort(key=lambda question: len(question.prompt))
@@ -72,6 +76,47 @@ def score(model: Any, questions: Sequence[Question], batch_size: int) -> Iterato
             for start in range(0, len(family), batch_size):
                 batch = family[start : start + batch_size]
                 yield from zip((row.id for row in batch), _probabilities(prefix, batch), strict=True)
+        for question in questions:
+            if question.pixels is not None:
+                yield question.id, _probabilities_of_images(model, question, question.pixels())
+
+
+def _probabilities_of_images(model: Any, question: Question, pixels: Mapping[str, Any]) -> list[float]:
+    """Show a row with its images to the model, once with each candidate."""
+    import torch
+
+    rows = [question.prompt + answer for answer in question.answers]
+    ids, mask = pad(rows, model.device, left=False)
+    given = images_for(model, ids, [pixels] * len(rows))
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **given).logits
+    start = len(question.prompt)
+    each = logits[:, start - 1 : -1].float().log_softmax(-1).gather(2, ids[:, start:, None])[..., 0]
+    total: torch.Tensor = (each * mask[:, start:]).sum(1)
+    probabilities: list[float] = total.softmax(0).tolist()
+    return probabilities
+
+
+def images_for(model: Any, ids: Any, pixels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Collect what a model takes beside a batch of tokens.
+
+    Parameters
+    ----------
+    model : PreTrainedModel or PeftModel
+    ids : Tensor of int, shape (rows, longest)
+    pixels : sequence of mapping
+        For each row, what :meth:`vitalfactory.render.Renderer.pixels` gave.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Empty for rows without images.
+    """
+    import torch
+
+    joined = {name: torch.cat([row[name] for row in pixels]).to(model.device) for name in pixels[0]}
+    if joined:  # transformers places a picture's tokens in two dimensions where they are marked
+        joined["mm_token_type_ids"] = (ids == model.config.image_token_id).int()
+    return joined
 
 
 def _common_start(rows: Sequence[list[int]]) -> list[int]:

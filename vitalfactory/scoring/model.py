@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,7 @@ def read_job(arguments: argparse.Namespace) -> Job:
     if f"{name}_test" not in registry:
         near = closest(name, sorted({full.rpartition("_")[0] for full in registry}))
         raise VitalFactoryError(f"{name}: not registered in {arguments.root / REGISTRY}{near}")
+    recipe.setdefault("media_dir", str(arguments.root.resolve()))
     folder = arguments.root / "data" / name
     adapter = _adapter(arguments.adapter, recipe)
     return Job(recipe, arguments.recipe.name, adapter, folder, name, registry, read_card(folder), arguments.out)
@@ -163,7 +165,7 @@ def load(job: Job) -> tuple[Any, Any]:
 
     classes = (ModelArguments, DataArguments, FinetuningArguments, GeneratingArguments)
     known = {field.name for cls in classes for field in fields(cls)}
-    dropped = {"dataset", "eval_dataset", "val_size", "adapter_name_or_path", "infer_dtype"}
+    dropped = {"dataset", "eval_dataset", "val_size", "adapter_name_or_path"}
     arguments = {key: value for key, value in job.recipe.items() if key in known - dropped}
     local = resolve(arguments["model_name_or_path"])
     if local.is_dir():
@@ -241,4 +243,5 @@ def question_of(renderer: Renderer, row: dict[str, Any], answers: Mapping[str, s
 
     rendered = [renderer.render(row, answer) for answer in answers.values()]
     tokens = [until_stop(candidate.answer, renderer.stop_ids) for candidate in rendered]
-    return Question(row["id"], str(row.get("instruction", "")), rendered[0].prompt, tokens)
+    pixels = partial(renderer.pixels, row) if row.get("images") else None
+    return Question(row["id"], str(row.get("instruction", "")), rendered[0].prompt, tokens, pixels)

@@ -54,11 +54,10 @@ def resample(recording: Recording) -> Floats32:
     from scipy.signal import resample_poly
 
     check_usable(recording)
-    signal = recording.signal
+    signal = recording.signal - recording.signal.mean()  # so that no filter makes a step at the ends
     if recording.fs != FS_IN:
         ratio = Fraction(FS_IN / recording.fs).limit_denominator(1000)
         signal = resample_poly(signal, ratio.numerator, ratio.denominator)
-    # Without its mean, the filter makes no step at the ends.
-    filtered = np.convolve(signal - signal.mean(), _low_pass(), mode="same")
+    filtered = np.convolve(signal, _low_pass(), mode="same")
     low = resample_poly(filtered[::2], 4, 5)
     return np.asarray((low - low.mean()) / max(float(low.std()), DEVIATION_MV), dtype=np.float32)
