@@ -56,10 +56,11 @@ def network_plan(name: str, records: Path, folds: Path) -> list[Step]:
     source = ("--input", str(records), "--folds", str(folds), *FOLD_FLAGS)
     dataset = ("--dataset", "ecg", "--root", shown(FOLDER / "networks" / name))
     train = ("python", "-m", module, "train", *source, "--out", folder, *flags, *SHORTER)
+    predict = ("python", "-m", module, "predict", "--encoder", folder, *dataset)
     return [
         Step(f"The rows that {name} is judged on", _convert("rhythm", dataset[-1], records, folds)),
         Step(f"Training {name}", train, shows=True),
-        Step(f"What {name} says", ("python", "-m", module, "predict", "--encoder", folder, *dataset, "--out", out)),
+        Step(f"What {name} says", (*predict, "--out", out)),
         Step("Figures", ("python", "eval/classify.py", out)),
     ]
 
@@ -122,8 +123,8 @@ def _folder(name: str) -> str:
 def table() -> str:
     """Lay out what is measured so far in Markdown."""
     lines = [
-        "| Text | Training rows | AUROC | F1 | Tokens a row | Training, minutes | Boosting on the same numbers, AUROC | "
-        "First project, AUROC / F1 |",
+        "| Text | Training rows | AUROC | F1 | Tokens a row | Training, minutes | Boosting on the same numbers, AUROC "
+        "| First project, AUROC / F1 |",
         "|---|---|---|---|---|---|---|---|",
         *map(_network_line, NETWORKS),
         *(_line(name, *row) for name, row in rows().items()),

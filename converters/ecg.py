@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -470,8 +471,10 @@ def _tell_raw(heard: Heard) -> Told:
     count = int(min(RAW_SECONDS, len(signal) / fs) * 1000 / RAW_STEP_MS)
     edges = [round(place * RAW_STEP_MS * fs / 1000) for place in range(count + 1)]
     steps = [signal[start:end] for start, end in pairwise(edges)]
-    peaks = [float(step[abs(step).argmax()]) for step in steps]  # so that no R peak falls between two digits
-    return "ECG " + "".join(str(min(max(round(RAW_ZERO + peak / RAW_STEP_MV), 0), 9)) for peak in peaks), {}
+    shown = [float(step[abs(step).argmax()]) for step in steps]  # so that no spike falls between two digits
+    for peak in heard.beats.peaks[heard.beats.peaks < edges[-1]]:
+        shown[bisect_right(edges, peak) - 1] = float(signal[peak])  # nor an R peak behind a deeper S wave
+    return "ECG " + "".join(str(min(max(round(RAW_ZERO + value / RAW_STEP_MV), 0), 9)) for value in shown), {}
 
 
 def _tell_preview(recording: Recording, count: int) -> str:

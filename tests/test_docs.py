@@ -34,7 +34,10 @@ SHOWN = sorted({(file.relative_to(ROOT), line) for file in [*DOCUMENTS, *RECIPES
 def help_of(words: list[str]) -> str:
     """Ask a script for its help, which every script answers without its heavy imports."""
     end = 2 if words[1] == "-m" else 1
-    done = subprocess.run([sys.executable, *words[1 : end + 1], "--help"], cwd=ROOT, capture_output=True, text=True)
+    subcommand = [word for word in words[end + 1 : end + 2] if re.fullmatch("[a-z-]+[a-z]", word) and word[0] != "-"]
+    done = subprocess.run(
+        [sys.executable, *words[1 : end + 1], *subcommand, "--help"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

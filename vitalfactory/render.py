@@ -203,11 +203,7 @@ def load_processor(model: str) -> Any | None:
     """
     from transformers import AutoProcessor
 
-    local = resolve(model)
-    try:
-        found = AutoProcessor.from_pretrained(local if local.is_dir() else model, local_files_only=True)
-    except (OSError, ValueError):
-        return None
+    found = _at_hand(AutoProcessor, model)
     return found if hasattr(found, "image_processor") else None
 
 
@@ -226,8 +222,12 @@ def load_tokenizer(model: str) -> Any | None:
     """
     from transformers import AutoTokenizer
 
+    return _at_hand(AutoTokenizer, model)
+
+
+def _at_hand(loader: Any, model: str) -> Any | None:
     local = resolve(model)
     try:
-        return AutoTokenizer.from_pretrained(local if local.is_dir() else model, local_files_only=True)
+        return loader.from_pretrained(local if local.is_dir() else model, local_files_only=True)
     except (OSError, ValueError):
         return None

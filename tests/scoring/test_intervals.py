@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from vitalfactory.scoring.intervals import Figure, Floats, Ranking, bin_of, bootstrap, calibration_error, ratio
+from vitalfactory.scoring.intervals import Figure, Floats, Ranking, bin_of, bootstrap, calibration_error, mean, ratio
 
 rows = st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.integers(0, 3)), min_size=2, max_size=40)
 
@@ -116,3 +116,9 @@ def test_calibration_error_by_hand() -> None:
 def test_bins_hold_both_ends() -> None:
     places: NDArray[np.int64] = bin_of(np.asarray([0.0, 0.0666, 0.067, 0.999, 1.0]), 15)
     assert places.tolist() == [0, 0, 1, 14, 14]
+
+
+def test_a_mean_leaves_out_what_is_not_known() -> None:
+    weights = np.array([[1.0, 1, 1], [2, 1, 0], [0, 0, 3]])
+    found = mean(weights, np.array([1.0, 0, np.nan]))
+    np.testing.assert_array_equal(found, [0.5, 2 / 3, np.nan])

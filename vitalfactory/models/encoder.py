@@ -589,7 +589,7 @@ def read_outputs(folder: Path) -> dict[str, Encoding]:
 
     path = folder / OUTPUTS
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             columns = [file[name].tolist() for name in ("id", "probability", "code", "digest", "network")]
         rows = list(zip(*columns, strict=True))
     except FileNotFoundError:
