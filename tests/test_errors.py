@@ -8,12 +8,22 @@ import pytest
 from vitalfactory.errors import VitalFactoryError, closest, run
 
 
+class OutOfMemoryError(RuntimeError):
+    """Named as PyTorch's is."""
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
         (VitalFactoryError("a: wrong;\nmend it"), 2, "error: a: wrong; mend it\n"),
         (FileNotFoundError(2, "No such file or directory", "a.csv"), 2, "error: a.csv: No such file or directory\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (
+            OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.\nGPU 0 has 8 GiB."),
+            2,
+            "error: the card has too little memory (CUDA out of memory); what is finished is kept: give a smaller "
+            "--batch-size, or free the card and give the same command again, it goes on where it stopped\n",
+        ),
     ],
 )
 def test_errors_are_one_line(error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,15 @@ from vitalfactory.files import ROOT, read_jsonl, sha256
 
 MADE: dict[str, dict[str, Any]] = {"ecg": {"synthetic": 60}}
 """Arguments with which each converter makes its own source."""
+OTHERS: dict[str, dict[str, dict[str, Any]]] = {
+    "ecg": {
+        "wave": {"representation": "rr+wave"},
+        "raw": {"representation": "raw"},
+        "cinc": {"labels": "cinc"},
+        "picture": {"representation": "picture", "recipe": ROOT / "train_configs" / "ecg_qwen2vl7b_lora.yaml"},
+    }
+}
+"""What else a converter makes of it, and the arguments for that."""
 
 
 def converters() -> list[str]:
@@ -35,17 +44,30 @@ def task_of(name: str) -> Task:
     return make()
 
 
-@pytest.fixture(scope="module", params=[(name, language) for name in NAMES for language in ("en", "zh")], ids="-".join)
+CASES = [
+    (name, language, other) for name in NAMES for language in ("en", "zh") for other in ("", *OTHERS.get(name, ()))
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Summary]:
-    """Convert a made source with one converter in one language."""
-    name, language = request.param
+    """Convert a made source with one converter in one language and one form."""
+    name, language, other = request.param
+    options = {**MADE[name], **OTHERS.get(name, {}).get(other, {})}
     root = tmp_path_factory.mktemp(name)
     convert = importlib.import_module(f"converters.{name}").convert
-    return name, root, convert(**MADE[name], root=root, language=language, workers=1)
+    return name, root, convert(**options, root=root, language=language, workers=1)
 
 
 def rows_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {split: list(read_jsonl(folder / f"{split}.jsonl")) for split in SPLITS}
+
+
+def asked_and_answered(row: dict[str, Any]) -> tuple[str, str]:
+    if "messages" not in row:
+        return row["instruction"], row["output"]
+    asked, answered = (message["content"] for message in row["messages"])
+    return asked.replace("<image>", "").split("\n")[0], answered
 
 
 def card_of(made: tuple[str, Path, Summary]) -> Card:
@@ -80,8 +102,9 @@ def test_rows_have_what_everything_after_them_needs(made: tuple[str, Path, Summa
             labels = row.get("labels", [row.get("label")])
             assert set(labels) <= set(card.labels)
             if card.kind == "classify":
-                assert row["output"] == card.answers[row["label"]]
-                assert row["instruction"] in card.question
+                asked, answered = asked_and_answered(row)
+                assert answered == card.answers[row["label"]]
+                assert asked in card.question
 
 
 def test_nothing_leaks(made: tuple[str, Path, Summary]) -> None:
@@ -124,6 +147,7 @@ def test_the_splits_are_registered_whole(made: tuple[str, Path, Summary]) -> Non
     for split, entry in zip(SPLITS, registered.values(), strict=True):
         assert entry["file_name"] == f"data/{name}/{split}.jsonl"
         assert entry["formatting"] in ("alpaca", "sharegpt")
+        assert ("images" in entry["columns"]) == any("images" in row for row in rows_of(made[2].folder)[split])
 
 
 def test_every_row_fits_the_recipe(made: tuple[str, Path, Summary]) -> None:

@@ -360,7 +360,7 @@ def test_no_recordings_at_the_default_place(
 
 
 def test_arguments_of_the_function_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(VitalFactoryError, match="--representation waves: expected rhythm, rr, wave, .* 'wave'"):
+    with pytest.raises(VitalFactoryError, match=r"--representation waves: expected rhythm, rr, wave, .* 'wave'"):
         ecg.convert(synthetic=5, representation="waves", root=tmp_path)
     with pytest.raises(VitalFactoryError, match="give one of --input, --synthetic and --download"):
         ecg.convert(synthetic=5, input=tmp_path, root=tmp_path)

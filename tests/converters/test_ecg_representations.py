@@ -1,4 +1,4 @@
-"""What an ECG row may show: every representation, alone and joined, and what the networks say without having seen it."""
+"""What an ECG row may show: every representation, alone and joined; what networks say that have not seen the record."""
 
 import json
 import re
@@ -296,25 +296,28 @@ def test_raw_shows_ten_seconds_at_any_rate(fs: float, seconds: float) -> None:
         recording = Recording(change_rate(made, round(seconds * fs)), fs)
         digits, beats = told_raw(recording), find_beats(recording)
         assert len(digits) == min(seconds, 10) * 25
-        shown = [peak for peak in beats.peaks if peak < min(seconds, 10) * fs - 1]
+        shown = [peak for peak in beats.peaks if peak < min(seconds, 10) * fs - 2]
         assert len(shown) >= 5
         for peak in shown:
-            least = min(max(round(ecg.RAW_ZERO + beats.signal[peak] / ecg.RAW_STEP_MV), 0), 9)
+            height = min(max(round(ecg.RAW_ZERO + beats.signal[peak] / ecg.RAW_STEP_MV), 0), 9)
             step = int(peak / fs / 0.04)
-            assert max(digits[max(0, step - 1) : step + 2]) >= str(least)
+            assert str(height) in digits[max(0, step - 1) : step + 2]
 
 
 @pytest.mark.parametrize("shift", range(12))
 def test_no_spike_falls_between_two_digits(shift: int) -> None:
-    """Spikes that are shorter than a step show wherever in a step they stand."""
+    """Spikes that are shorter than a step show wherever in a step they stand, R peaks and others."""
     signal = np.zeros(3000)
     spikes = np.arange(240, 2800, 240) + shift
     for offset, height in ((-1, 1.0), (0, 2.0), (1, 1.0)):
         signal[spikes + offset] = height
+        signal[spikes + 126 + offset] = -height / 2
     signal += 0.01 * np.sin(np.arange(3000) / 20)
     digits = told_raw(Recording(signal, 300.0))
     high = [place for place, digit in enumerate(digits) if digit >= "6"]
-    assert sorted({spike // 12 for spike in spikes} - set(high)) == []
+    assert {spike // 12 for spike in spikes} <= set(high)
+    low = [place for place, digit in enumerate(digits) if digit <= "1"]
+    assert {(spike + 126) // 12 for spike in spikes} <= set(low)
     assert set(digits) - set("6789") <= set("012345")
     assert digits.count("3") > 150
 
@@ -371,7 +374,7 @@ def test_no_spike_falls_between_two_digits(shift: int) -> None:
         ),
         (
             ["--representation", "mamba", "--encoder", "mamba", "--val-fold", 3, "--test-fold", 2],
-            ["trained on other folds than the dataset's: 22 records", "(val here, test there)"],
+            ["trained on other folds than the dataset's: 22 records", "first A00002 (test here, val there)"],
         ),
         (
             ["--representation", "rhythm+mamba", "--encoder", "alone"],
