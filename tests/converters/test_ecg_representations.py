@@ -318,7 +318,6 @@ def test_no_spike_falls_between_two_digits(shift: int) -> None:
     assert {spike // 12 for spike in spikes} <= set(high)
     low = [place for place, digit in enumerate(digits) if digit <= "1"]
     assert {(spike + 126) // 12 for spike in spikes} <= set(low)
-    assert set(digits) - set("6789") <= set("012345")
     assert digits.count("3") > 150
 
 
