@@ -25,9 +25,11 @@ from tests.models.encoders import (
 from tests.signals.cinc import write_cinc, write_record
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import lock, read_json, read_jsonl
+from vitalfactory.models import encoder_commands as commands
 from vitalfactory.models import encoder_training as training
 from vitalfactory.models import mamba, mscnn
 from vitalfactory.models.encoder import (
+    OUTPUTS,
     Encoder,
     Manifest,
     Reading,
@@ -40,7 +42,7 @@ from vitalfactory.models.encoder import (
 )
 from vitalfactory.models.encoder_training import Records, read_records, train
 from vitalfactory.predictions import read_predictions
-from vitalfactory.signals.ecg import Recording
+from vitalfactory.signals.ecg import Recording, WfdbRecord
 from vitalfactory.signals.ecg_resampled import resample
 from vitalfactory.signals.ecg_synthetic import make
 
@@ -388,6 +390,26 @@ def test_every_line_of_the_source_is_a_record_or_excluded(tmp_path: Path) -> Non
         read_records(tmp_path / "training2017", write_folds(tmp_path / "none", [["B1"]]))
 
 
+def test_one_recording_under_two_names_is_one_record(trained: Path, source: Path, tmp_path: Path) -> None:
+    """A twin in another fold is not learned from, and is told of as the record that it repeats."""
+    folder = tmp_path / "training2017"
+    shutil.copytree(source / "training2017", folder)
+    known = names()
+    twin = WfdbRecord("A90000", "A90000", "N", folder)
+    for ending in ("mat", "hea"):
+        shutil.copy(folder / f"{known[0]}.{ending}", folder / f"{twin.id}.{ending}")
+    header = folder / f"{twin.id}.hea"
+    header.write_text(header.read_text().replace(known[0], twin.id))
+    with (folder / "REFERENCE.csv").open("a") as reference:
+        reference.write(f"{twin.id},N\n")
+    other_fold = [[*known[fold::4], *([twin.id] if fold == 1 else [])] for fold in range(4)]
+    found = read_records(folder, write_folds(tmp_path / "cv", other_fold))
+    assert found.excluded == {"the same recording as another": 1}
+    assert twin.id not in found.id
+    encoder = Encoder(trained, "mamba")
+    assert encoder.encode([twin])[twin.id] == encoder.told(known[0])
+
+
 def test_a_patients_records_have_one_fold(tmp_path: Path) -> None:
     """Where the files name one record of a patient, the others are of its fold; they name patients just as well."""
     known = names(24)
@@ -410,7 +432,7 @@ def test_a_patients_records_have_one_fold(tmp_path: Path) -> None:
     ecg.convert(
         input=tmp_path / "source", root=tmp_path, folds=by_patient, val_fold=VAL_FOLD, test_fold=TEST_FOLD, workers=1
     )
-    training.predict(mamba.ARCHITECTURE, tmp_path / "encoder", tmp_path / "data" / "ecg", tmp_path / "run")
+    commands.predict(mamba.ARCHITECTURE, tmp_path / "encoder", tmp_path / "data" / "ecg", tmp_path / "run")
     assert len(read_predictions(tmp_path / "run" / "predictions.jsonl")) == 6
 
 
@@ -624,6 +646,16 @@ def test_spoilt_outputs_are_refused(own: Path, place: int) -> None:
     spoil, words = SPOILT[place]
     spoil(own / "all_data.npz")
     with pytest.raises(VitalFactoryError, match=f"all_data.npz: {words}"):
+        Encoder(own, "mamba")
+
+
+def test_other_outputs_are_refused(own: Path) -> None:
+    """A file of the right form that is not the one of the training would tell of records what it likes."""
+    with np.load(own / OUTPUTS, allow_pickle=False) as file:
+        columns = dict(file)
+    columns["probability"] = columns["probability"][::-1]
+    np.savez(own / OUTPUTS, **columns)
+    with pytest.raises(VitalFactoryError, match=r"all_data\.npz: not the file that encoder\.json describes"):
         Encoder(own, "mamba")
 
 

@@ -135,6 +135,8 @@ class Manifest(_Strict):
     excluded : dict of str to int
         Reason to records that no network has seen and nothing is told of.
     networks : dict of str to Trained
+    told_sha256 : str
+        Of ``all_data.npz``.
     versions : dict of str to str
     hardware, date : str
     """
@@ -147,6 +149,7 @@ class Manifest(_Strict):
     folds: dict[str, int]
     excluded: dict[str, int]
     networks: dict[str, Trained]
+    told_sha256: str
     versions: dict[str, str]
     hardware: str
     date: str
@@ -451,6 +454,10 @@ class Encoder:
         self.manifest = read_manifest(folder, name)
         self._networks: dict[str, tuple[torch.nn.ModuleDict, Reading]] = {}
         self._outputs = read_outputs(folder)
+        if sha256(folder / OUTPUTS) != self.manifest.told_sha256:
+            raise VitalFactoryError(
+                f"{folder / OUTPUTS}: not the file that {MANIFEST} describes; train the encoder again"
+            )
 
     def check_splits(self, groups: Mapping[str, str], records: Iterable[Record]) -> None:
         """Refuse a dataset whose splits are not those that the encoder was trained with.
@@ -495,14 +502,26 @@ class Encoder:
         Returns
         -------
         dict of str to Encoding
-            By id; a record that cannot be read is left out.
+            By id; a record that cannot be read is left out. The recording of a known record under another id
+            is told of as that record, by a network that has seen neither.
         """
         told = {record.id: self._outputs[record.id] for record in records if record.id in self._outputs}
-        by_network: dict[str, list[Record]] = {}
+        twins = {encoding.digest: encoding for encoding in self._outputs.values()}
+        waiting: dict[str, list[tuple[str, int, Floats32]]] = {}
         for record in records:
-            if record.id not in told:
-                by_network.setdefault(self._network_for(record), []).append(record)
-        for name, part in by_network.items():
+            if record.id in told:
+                continue
+            try:
+                recording = record.read()
+                signal = resample(recording)
+            except UnusableRecord:
+                continue  # the converter meets the same fault, and counts it
+            digest = digest_of(recording)
+            if digest in twins:
+                told[record.id] = twins[digest]
+            else:
+                waiting.setdefault(self._network_for(record), []).append((record.id, digest, signal))
+        for name, part in waiting.items():
             told |= self._run(name, part)
         return told
 
@@ -515,21 +534,14 @@ class Encoder:
             )
         return name
 
-    def _run(self, name: str, records: Sequence[Record]) -> dict[str, Encoding]:
-        kept = []
-        for record in records:
-            try:
-                recording = record.read()
-                kept.append((record.id, digest_of(recording), resample(recording)))
-            except UnusableRecord:
-                continue  # the converter meets the same fault, and counts it
+    def _run(self, name: str, read: Sequence[tuple[str, int, Floats32]]) -> dict[str, Encoding]:
         network, reading = self._network(name)
         title = f"{self.architecture.name} ({name})"
-        logits, features = run_network(network, [signal for _, _, signal in kept], self.manifest.settings, title)
+        logits, features = run_network(network, [signal for _, _, signal in read], self.manifest.settings, title)
         probabilities, codes = reading.read(logits, features)
         return {
             record: Encoding(float(probability), tuple(map(int, code)), digest, name)
-            for (record, digest, _), probability, code in zip(kept, probabilities, codes, strict=True)
+            for (record, digest, _), probability, code in zip(read, probabilities, codes, strict=True)
         }
 
     def _network(self, name: str) -> tuple[torch.nn.ModuleDict, Reading]:

@@ -108,9 +108,9 @@ ARCHITECTURE = Architecture(
 
 def main(argv: Sequence[str]) -> None:
     """Run the command line."""
-    from vitalfactory.models.encoder_training import main as train
+    from vitalfactory.models.encoder_commands import main as run_command
 
-    train(ARCHITECTURE, argv)
+    run_command(ARCHITECTURE, argv)
 
 
 if __name__ == "__main__":
