@@ -7,6 +7,7 @@ FILE_LIMIT: no file may grow over so many bytes, as on a full disk.
 import os
 import resource
 import runpy
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ def pause_after(rows: int, marker: Path) -> None:
     vars(build)["_Writer"]._write_row = write_and_pause
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started to ignore it
 vars(check)["check_all"] = passed
 if "PAUSE_AFTER" in os.environ:
     pause_after(int(os.environ["PAUSE_AFTER"]), Path(os.environ["MARKER"]))
