@@ -2,11 +2,11 @@
 
 Real records of the CinC 2017 Challenge: folds 0 and 1 train, 2 validates (every choice is made there), 3 tests and
 is scored once for each row of the table. Every representation is trained on the same 1,000 rows with the same recipe,
-the last two on all rows. Some six hours on two cores; every row is a plan of its own that goes on where it stopped, and
-the table shows what is measured so far.
+the last two on all rows. Some six hours on two cores; every row is a plan of its own that goes on where it stopped.
+What is measured is kept in ecg_ablation.json beside this file, and the table shows it.
 
     python -m benchmarks.ecg_ablation
-    python -m benchmarks.ecg_ablation --only encoders rhythm rhythm+mscnn
+    python -m benchmarks.ecg_ablation --only "mscnn alone" rhythm rhythm+mscnn
     python -m benchmarks.ecg_ablation --input FOLDER/training2017 --folds FOLDER/cv
 """
 
@@ -23,11 +23,13 @@ from benchmarks.ecg_cinc2017 import FOLDS, INPUT
 from benchmarks.publish import publish
 from benchmarks.steps import Step, run_steps
 from vitalfactory.errors import VitalFactoryError, closest, run
-from vitalfactory.files import ROOT, read_json
+from vitalfactory.files import ROOT, read_json, write_json
 from vitalfactory.predictions import shown
 from vitalfactory.scoring.intervals import tell
 
 FOLDER = ROOT / "results" / "ecg_ablation"
+RECORD = ROOT / "benchmarks" / "ecg_ablation.json"
+"""What has been measured, kept in the repository: the whole table takes longer than one sitting."""
 FOLD_FLAGS = ("--val-fold", "2", "--test-fold", "3")
 SUBSET = 1000
 ALONE = ("raw", "rr", "rhythm", "wave", "mscnn", "mamba")
@@ -106,67 +108,99 @@ def rows() -> dict[str, tuple[str, int | None]]:
     return few | {f"{name} (all rows)": (name, None) for name in WHOLE}
 
 
+def all_rows() -> list[str]:
+    """Name all lines of the table: the networks by themselves, then the texts."""
+    return [*(f"{network} alone" for network in NETWORKS), *rows()]
+
+
 def measure(names: Sequence[str], records: Path, folds: Path) -> None:
-    """Run the plans of some rows, the networks first."""
-    if "encoders" in names:
-        for network in NETWORKS:
-            run_steps(network_plan(network, records, folds), FOLDER / "networks" / network)
+    """Run the plans of some rows, the networks first; every row is recorded and published as soon as it is there."""
+    for network in NETWORKS:
+        if f"{network} alone" in names:
+            folder = FOLDER / "networks" / network
+            run_steps(network_plan(network, records, folds), folder)
+            _record(f"{network} alone", _of_network(folder))
     for name, (representation, subset) in rows().items():
         if name in names:
-            run_steps(row_plan(_folder(name), representation, records, folds, subset), FOLDER / _folder(name))
+            folder = FOLDER / _folder(name)
+            run_steps(row_plan(_folder(name), representation, records, folds, subset), folder)
+            _record(name, _of_row(folder, subset))
 
 
 def _folder(name: str) -> str:
     return name.replace("+", "_").replace(" (all rows)", "_all")
 
 
-def table() -> str:
-    """Lay out what is measured so far in Markdown."""
+def _record(name: str, found: dict[str, Any]) -> None:
+    """Keep a row's figures with their manifest in a file of the repository, whatever becomes of the results."""
+    write_json(RECORD, {**recorded(), name: found})
+    publish(ROOT / "docs" / "results.md", "ecg_ablation", section())
+
+
+def recorded() -> dict[str, Any]:
+    """Read the figures of the rows that have been measured."""
+    found: dict[str, Any] = read_json(RECORD) if RECORD.exists() else {}
+    return found
+
+
+def _of_run(folder: Path) -> dict[str, Any]:
+    metrics = read_json(folder / "metrics.json")
+    manifest = metrics["manifest"]
+    figures = {name: metrics["figures"][name] for name in ("auroc", "f1")}
+    about = {name: manifest[name] for name in ("versions", "hardware", "date")}
+    return {**figures, **about, "test_sha256": manifest["dataset_sha256"]["test"]}
+
+
+def _of_network(folder: Path) -> dict[str, Any]:
+    networks = read_json(folder / "checkpoint" / "encoder.json")["networks"]
+    minutes = sum(network["seconds"] for network in networks.values()) / 60
+    return {**_of_run(folder / "run"), "rows": networks["main"]["records"], "minutes": minutes}
+
+
+def _of_row(folder: Path, subset: int | None) -> dict[str, Any]:
+    summary = _summary(folder)
+    boosted = folder / "boosted" / "metrics.json"
+    return {
+        **_of_run(folder / "run"),
+        "rows": subset or summary["splits"]["train"]["rows"],
+        "tokens": summary["tokens"]["median"],
+        "minutes": _training_seconds(folder) / 60,
+        "boosted": read_json(boosted)["figures"]["auroc"] if boosted.exists() else None,
+    }
+
+
+def section() -> str:
+    """Lay out what has been measured so far in Markdown, with the commands, versions, hardware and dates."""
+    found = recorded()
     lines = [
         "| Text | Training rows | AUROC | F1 | Tokens a row | Training, minutes | Boosting on the same numbers, AUROC "
         "| First project, AUROC / F1 |",
         "|---|---|---|---|---|---|---|---|",
-        *map(_network_line, NETWORKS),
-        *(_line(name, *row) for name, row in rows().items()),
+        *(_line(name, found.get(name)) for name in all_rows()),
     ]
-    return "\n".join(lines)
+    command = "Command: `python -m benchmarks.ecg_ablation`."
+    return "\n".join([*lines, "", " ".join([command, *_manifests(found)])])
 
 
-def _metrics(folder: Path) -> dict[str, Any] | None:
-    path = folder / "metrics.json"
-    metrics: dict[str, Any] | None = read_json(path) if path.is_file() else None
-    return metrics
-
-
-def _told(metrics: Mapping[str, Any] | None, name: str) -> str:
-    return tell(metrics["figures"][name]) if metrics else "not yet measured"
-
-
-def _network_line(name: str) -> str:
-    metrics = _metrics(FOLDER / "networks" / name / "run")
-    manifest = FOLDER / "networks" / name / "checkpoint" / "encoder.json"
-    minutes, count = "-", "-"
-    if manifest.is_file():
-        networks = read_json(manifest)["networks"]
-        minutes = f"{sum(network['seconds'] for network in networks.values()) / 60:.0f}"
-        count = str(networks["main"]["records"])
-    figures = (_told(metrics, "auroc"), _told(metrics, "f1"))
-    return f"| {name}, the network alone | {count} | {' | '.join(figures)} | - | {minutes} | - | - |"
-
-
-def _line(name: str, representation: str, subset: int | None) -> str:
-    folder = FOLDER / _folder(name)
-    metrics = _metrics(folder / "run")
-    boosted = _told(_metrics(folder / "boosted"), "auroc") if representation != "raw" else "-"
-    tokens, minutes, count = "-", "-", str(subset or "all")
-    if metrics is not None:
-        summary = _summary(folder)
-        tokens = str(summary["tokens"]["median"])
-        count = str(subset or summary["splits"]["train"]["rows"])
-        minutes = f"{_training_seconds(folder) / 60:.0f}"
-    figures = (_told(metrics, "auroc"), _told(metrics, "f1"))
+def _line(name: str, found: Mapping[str, Any] | None) -> str:
     first = " / ".join(SEED_FIGURES.get(name, ("-",)))
-    return f"| {representation} | {count} | {' | '.join(figures)} | {tokens} | {minutes} | {boosted} | {first} |"
+    if found is None:
+        return f"| {name} | - | not yet measured | not yet measured | - | - | - | {first} |"
+    boosted = tell(found["boosted"]) if found.get("boosted") else "-"
+    figures = f"{tell(found['auroc'])} | {tell(found['f1'])}"
+    counts = f"{found.get('tokens', '-')} | {found['minutes']:.0f}"
+    return f"| {name} | {found['rows']} | {figures} | {counts} | {boosted} | {first} |"
+
+
+def _manifests(found: Mapping[str, Any]) -> list[str]:
+    """Name what the rows were measured with: one entry where it was the same for all."""
+    versions = {", ".join(f"{name} {number}" for name, number in row["versions"].items()) for row in found.values()}
+    parts = (
+        ("Versions", versions),
+        ("Hardware", {row["hardware"] for row in found.values()}),
+        ("Date", {row["date"] for row in found.values()}),
+    )
+    return [f"{title}: {'; '.join(sorted(values))}." for title, values in parts if values]
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -184,7 +218,7 @@ def _training_seconds(folder: Path) -> float:
 def main(argv: Sequence[str]) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ecg_ablation", description=__doc__.split("\n")[0])
-    known = ["encoders", *rows()]
+    known = all_rows()
     parser.add_argument("--input", type=Path, default=INPUT, help="the records (default: %(default)s)")
     parser.add_argument("--folds", type=Path, default=FOLDS, help="cv0.csv to cv3.csv (default: %(default)s)")
     parser.add_argument("--only", nargs="+", default=known, metavar="ROW", help=f"some of {', '.join(known)}")
@@ -193,8 +227,7 @@ def main(argv: Sequence[str]) -> None:
     if unknown := [name for name in arguments.only if name not in known]:
         raise VitalFactoryError(f"--only {unknown[0]}: no such row{closest(unknown[0], known)}")
     measure(arguments.only, arguments.input, arguments.folds)
-    print(table())
-    publish(ROOT / "docs" / "results.md", "ecg_ablation", table())
+    print(section())
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """The ablation's plans keep to their folders, name encoders where a text needs them, and tell what is not measured."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmarks import ecg_ablation, ecg_studies
-from benchmarks.ecg_ablation import NETWORKS, network_plan, row_plan, rows, table
+from benchmarks.ecg_ablation import NETWORKS, network_plan, row_plan, rows, section
+from benchmarks.publish import marks, published
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import write_json
+from vitalfactory.files import ROOT, write_json
 
 INPUT, FOLDS = Path("records"), Path("cv")
 
@@ -37,24 +39,57 @@ def test_no_network_sees_the_test_fold(name: str) -> None:
     assert ("--no-out-of-fold" in train) == (name == "cnn")
 
 
-def test_what_is_not_measured_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ecg_ablation, "FOLDER", tmp_path)
-    lines = table().splitlines()
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Results and the record of an ablation in a folder of the test's own."""
+    for name, path in (("FOLDER", tmp_path), ("RECORD", tmp_path / "record.json"), ("ROOT", tmp_path)):
+        monkeypatch.setattr(ecg_ablation, name, path)
+    page = tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    page.write_text("\n".join(marks("ecg_ablation")), encoding="utf-8")
+    return tmp_path
+
+
+def write_run(folder: Path, value: float) -> None:
+    figure = {"value": value, "low": 0.8, "high": 0.95}
+    manifest = {"versions": {"torch": "2"}, "hardware": "two cores", "date": "2026-01-02"}
+    manifest["dataset_sha256"] = {"test": "abc"}
+    write_json(folder / "metrics.json", {"figures": {"auroc": figure, "f1": figure}, "manifest": manifest})
+
+
+def test_the_page_shows_what_is_recorded() -> None:
+    assert published(ROOT / "docs" / "results.md", "ecg_ablation") == section()
+
+
+@pytest.mark.usefixtures("place")
+def test_what_is_not_measured_is_said() -> None:
+    lines = [line for line in section().splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(NETWORKS) + len(rows())
     assert all("not yet measured" in line for line in lines[2:])
 
 
-def test_a_measured_row_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ecg_ablation, "FOLDER", tmp_path)
-    folder = tmp_path / "rr"
-    figure = {"value": 0.9, "low": 0.8, "high": 0.95}
-    write_json(folder / "run" / "metrics.json", {"figures": {"auroc": figure, "f1": figure}})
+def test_a_measured_row_is_recorded_and_published(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures stay when the results are gone."""
+    monkeypatch.setattr(ecg_ablation, "run_steps", lambda steps, folder: {})
+    folder = place / "rr"
+    write_run(folder / "run", 0.9)
+    write_run(folder / "boosted", 0.925)
     write_json(folder / "plan.json", {"seconds": {"llamafactory-cli train x": 600.0}})
     (folder / "logs").mkdir()
     (folder / "logs" / "02.log").write_text('table\n{"tokens": {"median": 159}, "splits": {"train": {"rows": 7}}}\n')
-    line = next(line for line in table().splitlines() if line.startswith("| rr |"))
-    figures = "0.900 [0.800, 0.950]"
-    assert line == f"| rr | 1000 | {figures} | {figures} | 159 | 10 | not yet measured | - |"
+    write_run(place / "networks" / "mamba" / "run", 0.85)
+    networks = {"main": {"seconds": 60.0, "records": 12}, "without_0": {"seconds": 30.0, "records": 6}}
+    write_json(place / "networks" / "mamba" / "checkpoint" / "encoder.json", {"networks": networks})
+    monkeypatch.setattr(ecg_ablation, "NETWORKS", {"mamba": NETWORKS["mamba"]})
+    ecg_ablation.measure(["mamba alone", "rr"], INPUT, FOLDS)
+    shutil.rmtree(folder)
+    shown = published(place / "docs" / "results.md", "ecg_ablation")
+    assert shown == section()
+    figure = "0.900 [0.800, 0.950]"
+    assert f"| rr | 1000 | {figure} | {figure} | 159 | 10 | 0.925 [0.800, 0.950] | - |" in shown
+    figure = "0.850 [0.800, 0.950]"
+    assert f"| mamba alone | 12 | {figure} | {figure} | - | 2 | - | - |" in shown
+    assert shown.endswith("Versions: torch 2. Hardware: two cores. Date: 2026-01-02.")
 
 
 def test_an_unknown_row_is_refused() -> None:
