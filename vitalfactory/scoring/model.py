@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--adapter", help="folder of the adapter, or 'none' for the model before training (default: the recipe's)")
     add("--model", help="another model_name_or_path than the recipe's")
     add("--dataset", help="another dataset than the recipe's")
-    add("--split", nargs="+", choices=("train", "val", "test"), default=["val", "test"], help="(default: val test)")
+    add("--split", nargs="+", choices=("train", "val", "test"), default=["val", "test"], help="(default: %(default)s)")
     add("--limit", type=int, metavar="N", help="the first N rows of each split only")
     add("--batch-size", type=int, default=16, metavar="N", help="rows at a time (default: 16)")
     add("--root", type=Path, default=ROOT, help="folder of data/ and dataset_info.json (default: the repository)")
