@@ -363,18 +363,25 @@ def _train_network(
     if best is None:
         raise VitalFactoryError(f"{name}: the validation loss was never a number; give a smaller --learning-rate")
     network.load_state_dict(best)
+    return _finish(network, state, out, name, folds, len(places))
+
+
+def _finish(
+    network: torch.nn.ModuleDict, state: _State, out: Path, name: str, folds: Sequence[int], records: int
+) -> Trained:
+    """Write a trained network and its loss curves; from here on its state is not needed any more."""
     write_network(out / f"{name}.safetensors", network, _unread(network))
     _draw_losses(out / f"loss_{name}.png", state, name)
     trained = Trained(
         folds=list(folds),
-        records=len(places),
+        records=records,
         sha256="",
         epochs=state.epoch,
         best_epoch=state.best_epoch,
         val_loss=state.best_loss,
         seconds=round(state.seconds, 1),
     )
-    write_json(done, trained.model_dump())
+    write_json(out / f".{name}.json", trained.model_dump())
     state.path.unlink()
     return trained
 
