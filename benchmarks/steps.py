@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vitalfactory.errors import VitalFactoryError
@@ -48,7 +49,23 @@ class Step:
         return shlex.join(self.command)
 
 
-def run_steps(steps: Sequence[Step], folder: Path, *, fresh: bool = False) -> dict[str, float]:
+@dataclass(frozen=True)
+class Cost:
+    """What a step took.
+
+    Attributes
+    ----------
+    seconds : float
+        By the clock.
+    core_seconds : float
+        Of all cores together, whatever else the machine was doing.
+    """
+
+    seconds: float
+    core_seconds: float
+
+
+def run_steps(steps: Sequence[Step], folder: Path, *, fresh: bool = False) -> dict[str, Cost]:
     """Run the steps of a plan that are not done yet.
 
     Parameters
@@ -61,8 +78,8 @@ def run_steps(steps: Sequence[Step], folder: Path, *, fresh: bool = False) -> di
 
     Returns
     -------
-    dict of str to float
-        Seconds of each step by its command line, also of those done before.
+    dict of str to Cost
+        Of each step by its command line, also of those done before.
 
     Raises
     ------
@@ -75,19 +92,19 @@ def run_steps(steps: Sequence[Step], folder: Path, *, fresh: bool = False) -> di
         done = read_json(record) if record.exists() and not fresh else {}
         if done.get("plan") != plan:
             shutil.rmtree(folder, ignore_errors=True)
-            done = {"plan": plan, "seconds": {}}
+            done = {"plan": plan, "costs": {}}
             write_json(record, done)
         for number, step in enumerate(steps, 1):
             log = folder / "logs" / f"{number:02d}.log"
             print(f"\n[{number}/{len(steps)}] {step.title}\n  $ {step.line()}", flush=True)
-            if step.line() in done["seconds"]:
+            if step.line() in done["costs"]:
                 print("  done before", flush=True)
             else:
-                done["seconds"][step.line()] = _run(step, log)
+                done["costs"][step.line()] = asdict(_run(step, log))
                 write_json(record, done)
             if step.shows:
                 print(_printed(log))
-    return {str(line): float(seconds) for line, seconds in done["seconds"].items()}
+    return {str(line): Cost(**cost) for line, cost in done["costs"].items()}
 
 
 def _recipes(steps: Sequence[Step]) -> dict[str, str]:
@@ -96,12 +113,12 @@ def _recipes(steps: Sequence[Step]) -> dict[str, str]:
     return {name: sha256(ROOT / name) for name in names}
 
 
-def _run(step: Step, log: Path) -> float:
+def _run(step: Step, log: Path) -> Cost:
     log.parent.mkdir(parents=True, exist_ok=True)
     binaries = Path(sys.executable).parent
     command = [str(binaries / step.command[0]), *step.command[1:]]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    start = time.monotonic()
+    start, cores = time.monotonic(), _core_seconds()
     with log.open("wb") as out, log.with_suffix(".err").open("wb") as err:
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err, env=environment)
         try:
@@ -114,9 +131,15 @@ def _run(step: Step, log: Path) -> float:
         last = "\n".join(_lines(log.with_suffix(".err"))[-LOG_LINES:])
         print(last, file=sys.stderr)
         raise VitalFactoryError(f"{step.title}: exit code {process.returncode}; the whole log is {log} and .err")
-    seconds = time.monotonic() - start
-    print(f"  {seconds:.0f} s", flush=True)
-    return seconds
+    cost = Cost(time.monotonic() - start, _core_seconds() - cores)
+    print(f"  {cost.seconds:.0f} s", flush=True)
+    return cost
+
+
+def _core_seconds() -> float:
+    """Count the seconds of all processes that have been started and waited for."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path, start: float) -> None:

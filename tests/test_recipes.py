@@ -59,7 +59,7 @@ def picture_row(root: Path, number: int) -> dict[str, object]:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
 def test_recipe_trains(recipe: Path, place: Path) -> None:
     arguments = read_recipe(recipe)
-    cpu = ["bf16=true", "use_cpu=true"] if arguments["bf16"] else ["use_cpu=true"]
+    cpu = ["bf16=true", "use_cpu=true"] if arguments.get("bf16") else ["use_cpu=true"]
     out = place / "saves" / recipe.stem
     command = [str(Path(sys.executable).parent / "llamafactory-cli"), "train", str(recipe)]
     model = place / arguments["template"]

@@ -9,8 +9,6 @@ dataset's card.
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, dumps, lock, read_json, read_jsonl, recover_jsonl, sha256, write_json, write_text
+from vitalfactory.processor import hardware
 
 PACKAGES = ("vitalfactory", "llamafactory", "torch", "transformers", "peft", "scikit-learn")
 
@@ -173,14 +172,6 @@ def open_run(run: Path, manifest: dict[str, Any], decoding: dict[str, Any], card
         }
         write_json(path, written)
         write_text(run / "card.json", card.read_text(encoding="utf-8"))
-
-
-def hardware() -> str:
-    """Name the processor and its cores, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def answer_rows(

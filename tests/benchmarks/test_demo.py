@@ -13,7 +13,8 @@ from vitalfactory.files import read_json
 def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "demo"
     steps = plan(folder, ["--synthetic", "48", "--split", "50/25/25"], ["max_steps=2", "save_steps=2"])
-    seconds = run_steps(steps, folder)
+    costs = run_steps(steps, folder)
+    assert all(cost.seconds > 0 and cost.core_seconds > 0 for cost in costs.values())
     shown = capsys.readouterr().out
     table = [line.split()[0] for line in shown[shown.index("Side by side") :].splitlines() if "[" in line]
     assert set(RUNS) <= set(table)
@@ -28,5 +29,5 @@ def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     after = read_json(folder / "runs" / "after" / "metrics.json")
     assert after["manifest"]["adapter"]
     assert after["free_text"]["rows"] == 12
-    assert run_steps(steps, folder) == seconds
+    assert run_steps(steps, folder) == costs
     assert capsys.readouterr().out.count("done before") == len(steps)

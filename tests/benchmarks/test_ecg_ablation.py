@@ -8,6 +8,7 @@ import pytest
 from benchmarks import ecg_ablation, ecg_studies
 from benchmarks.ecg_ablation import NETWORKS, network_plan, row_plan, rows, section
 from benchmarks.publish import marks, published
+from benchmarks.steps import Cost
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, write_json
 
@@ -70,15 +71,15 @@ def test_what_is_not_measured_is_said() -> None:
 
 def test_a_measured_row_is_recorded_and_published(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures stay when the results are gone."""
-    monkeypatch.setattr(ecg_ablation, "run_steps", lambda steps, folder: {})
+    monkeypatch.setattr(ecg_ablation, "run_steps", lambda *_: {"llamafactory-cli train x": Cost(900, 600)})
+    monkeypatch.setattr(ecg_ablation, "precision", list)
     folder = place / "rr"
     write_run(folder / "run", 0.9)
     write_run(folder / "boosted", 0.925)
-    write_json(folder / "plan.json", {"seconds": {"llamafactory-cli train x": 600.0}})
     (folder / "logs").mkdir()
     (folder / "logs" / "02.log").write_text('table\n{"tokens": {"median": 159}, "splits": {"train": {"rows": 7}}}\n')
     write_run(place / "networks" / "mamba" / "run", 0.85)
-    networks = {"main": {"seconds": 60.0, "records": 12}, "without_0": {"seconds": 30.0, "records": 6}}
+    networks = {"main": {"records": 12}, "without_0": {"records": 6}}
     write_json(place / "networks" / "mamba" / "checkpoint" / "encoder.json", {"networks": networks})
     monkeypatch.setattr(ecg_ablation, "NETWORKS", {"mamba": NETWORKS["mamba"]})
     ecg_ablation.measure(["mamba alone", "rr"], INPUT, FOLDS)
@@ -88,8 +89,8 @@ def test_a_measured_row_is_recorded_and_published(place: Path, monkeypatch: pyte
     figure = "0.900 [0.800, 0.950]"
     assert f"| rr | 1000 | {figure} | {figure} | 159 | 10 | 0.925 [0.800, 0.950] | - |" in shown
     figure = "0.850 [0.800, 0.950]"
-    assert f"| mamba alone | 12 | {figure} | {figure} | - | 2 | - | - |" in shown
-    assert shown.endswith("Versions: torch 2. Hardware: two cores. Date: 2026-01-02.")
+    assert f"| mamba alone | 12 | {figure} | {figure} | - | 10 | - | - |" in shown
+    assert shown.endswith("Versions: torch 2. Hardware: two cores, float32. Date: 2026-01-02.")
 
 
 def test_an_unknown_row_is_refused() -> None:

@@ -347,6 +347,15 @@ def test_recipes_that_would_spoil_a_run(tmp_path: Path, changes: dict[str, objec
     assert re.search(words, "; ".join(check.inspect_all([request])[0].problems))
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_on_a_processor_without_it(able: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "computes_bfloat16", lambda: able)
+    request = write(tmp_path, sound())
+    write_recipe(tmp_path, bf16=True, use_cpu=True)
+    told = "bf16 is many times slower on this processor" in "; ".join(check.inspect(request).problems)
+    assert told != able
+
+
 @pytest.mark.parametrize("recipe", sorted((ROOT / "train_configs").glob("*.yaml")), ids=lambda recipe: recipe.stem)
 def test_shipped_recipes_are_known_to_llamafactory(recipe: Path, tmp_path: Path) -> None:
     registered = registry.entries("ecg", alpaca("t1", "AF"))

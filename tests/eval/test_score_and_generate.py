@@ -69,7 +69,7 @@ def test_the_adapter_is_used_and_scored_as_written_out_by_hand(place: Workplace)
     plain = read_predictions(place.root / "plain" / "predictions.jsonl")
     assert [row.probabilities for row in adapted] != [row.probabilities for row in plain]
 
-    base = AutoModelForCausalLM.from_pretrained(place.model, dtype=torch.bfloat16)
+    base = AutoModelForCausalLM.from_pretrained(place.model, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, place.adapter).eval()
     row = next(read_jsonl(place.root / "data" / "ecg" / "test.jsonl"))
     text = f"<|im_start|>user\n{row['instruction']}\n{row['input']}<|im_end|>\n<|im_start|>assistant\n"

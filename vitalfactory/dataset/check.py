@@ -25,6 +25,7 @@ from vitalfactory.dataset.example import content_of, digest
 from vitalfactory.dataset.options import Options
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import read_jsonl, sha256
+from vitalfactory.processor import computes_bfloat16
 
 HISTOGRAM_STEP = 64
 IMAGE_TOKENS = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
@@ -224,6 +225,10 @@ def _recipe_problems(recipe: Mapping[str, Any], name: str) -> list[str]:
     problems = [f"{name}: LLaMA-Factory has no argument {key!r}{closest(str(key), known)}" for key in unknown]
     if recipe.get("val_size"):
         problems.append(f"{name}: val_size draws rows at random, one patient on both sides (a leak); use eval_dataset")
+    if recipe.get("bf16") and recipe.get("use_cpu") and not computes_bfloat16():
+        problems.append(
+            f"{name}: bf16 is many times slower on this processor, which has no instructions for it; drop it"
+        )
     return problems + checkpoint.find_problems(recipe, name)
 
 

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vitalfactory.errors import UnusableRecord, VitalFactoryError, closest
 from vitalfactory.files import read_json, sha256
+from vitalfactory.processor import computes_bfloat16
 from vitalfactory.signals.ecg import Record, digest_of
 from vitalfactory.signals.ecg_resampled import FS, Floats32, resample
 
@@ -89,7 +90,7 @@ class Settings(_Strict):
     epochs, patience, seed : int
         At most so many epochs; fewer when the validation loss has not fallen for ``patience`` of them.
     bfloat16 : bool
-        Whether layers compute in bfloat16.
+        Whether layers compute in bfloat16, where the card or processor has instructions for it.
     """
 
     seconds: float = Field(gt=0)
@@ -311,7 +312,8 @@ def forward(
     """Compute the features of a batch in the precision of the settings; they come back in float32."""
     import torch
 
-    with torch.autocast(signals.device.type, torch.bfloat16, enabled=settings.bfloat16):
+    fast = signals.device.type != "cpu" or computes_bfloat16()
+    with torch.autocast(signals.device.type, torch.bfloat16, enabled=settings.bfloat16 and fast):
         features: torch.Tensor = network["trunk"](signals, lengths)
     return features.float()
 

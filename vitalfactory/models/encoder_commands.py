@@ -206,7 +206,7 @@ def _add_training(parser: argparse.ArgumentParser, architecture: Architecture) -
     add("--epochs", type=int, default=usual.epochs, metavar="N", help="at most (default: %(default)s)")
     add("--patience", type=int, default=usual.patience, metavar="N", help="epochs without progress (default: 20)")
     add("--seed", type=int, default=usual.seed, help="decides weights, order and windows (default: 2026)")
-    add("--bfloat16", action="store_true", help="compute in bfloat16, which recent processors and cards do faster")
+    add("--bfloat16", action="store_true", help="compute in bfloat16 where card or processor can")
     add("--limit", type=int, metavar="N", help="the first N records of each fold only")
     _add_out(parser, "the checkpoint's folder")
 

@@ -43,7 +43,8 @@ from vitalfactory.models.encoder import (
     write_network,
     write_outputs,
 )
-from vitalfactory.predictions import Prediction, hardware, shown
+from vitalfactory.predictions import Prediction, shown
+from vitalfactory.processor import hardware
 from vitalfactory.signals.ecg import AF, digest_of, read_folder
 from vitalfactory.signals.ecg_resampled import Floats32, resample
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
+from vitalfactory.processor import computes_bfloat16
 from vitalfactory.recipes import dataset_names, read_recipe, resolve
 
 if TYPE_CHECKING:
@@ -172,8 +173,7 @@ def load(job: Job) -> tuple[Any, Any]:
         arguments["model_name_or_path"] = str(local)
     if job.adapter is not None:
         arguments["adapter_name_or_path"] = str(job.adapter)
-    if job.recipe.get("bf16"):
-        arguments["infer_dtype"] = "bfloat16"
+    arguments.setdefault("infer_dtype", _infer_dtype(job.recipe))
     try:
         model_arguments, _, finetuning_arguments, _ = get_infer_args(arguments)
         tokenizer = load_tokenizer(model_arguments)["tokenizer"]
@@ -182,6 +182,15 @@ def load(job: Job) -> tuple[Any, Any]:
         raise VitalFactoryError(f"{job.recipe_name}: LLaMA-Factory cannot load the model: {error}") from None
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     return model, tokenizer
+
+
+def _infer_dtype(recipe: Mapping[str, Any]) -> str:
+    """Choose the numbers to compute with: the recipe's on a card, on a processor those that it computes fast."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "bfloat16" if computes_bfloat16() else "float32"
+    return "bfloat16" if recipe.get("bf16") else "auto"
 
 
 def _contiguous(_: Any, inputs: tuple[Any]) -> tuple[Any]:
