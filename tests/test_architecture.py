@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {"errors", "files", "card", "predictions", "recipes", "render", "download", "folds"}
+LEAVES = {"errors", "files", "card", "predictions", "recipes", "render", "download", "folds", "processor"}
 SCRIPTS = {"converters", "eval", "benchmarks", "tests"}
 ALLOWED = {
     "signals": {"signals"},
@@ -21,7 +21,8 @@ LEAF_ORDER = {
     "recipes": {"errors", "files"},
     "download": {"errors", "files"},
     "folds": {"errors", "files"},
-    "predictions": {"errors", "files", "card"},
+    "processor": set(),
+    "predictions": {"errors", "files", "card", "processor"},
     "render": {"errors", "files", "recipes"},
 }
 

@@ -85,6 +85,9 @@ class Card(_Strict):
         The labels that the task's own mean F1 is over, where it has one.
     other_languages : dict of str to Wordings
         The question in other languages, for a study of wordings.
+    epoch_seconds : float or None
+        Where rows are epochs of nights: the time from one to the next. Each row then has the columns ``night``,
+        and ``start``, in seconds from the beginning of the recording.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Card(_Strict):
     versions: dict[str, str]
     scored: list[str] | None = None
     other_languages: dict[str, Wordings] = Field(default_factory=dict)
+    epoch_seconds: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _vocabulary_is_closed(self) -> Card:

@@ -30,7 +30,8 @@ def test_the_checkpoint_is_made_once_and_answers() -> None:
     assert embedded.make_checkpoint() == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.dtype == torch.float32
     assert model.config.eos_token_id == tokenizer.eos_token_id
     chat = [{"role": "user", "content": "What is the capital of France?"}]
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)

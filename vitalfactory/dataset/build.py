@@ -468,6 +468,7 @@ def _write_card(
         seed=options.seed,
         versions={name: version(name) for name in ("vitalfactory", "llamafactory", *conversion.packages)},
         scored=list(task.scored) if task.scored else None,
+        epoch_seconds=task.epoch_seconds,
         other_languages={
             other: Wordings(question=list(task.questions[other]), answers=dict(task.answers[other]))
             for other in sorted(task.questions)

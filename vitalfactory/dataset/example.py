@@ -40,6 +40,8 @@ class Task:
         Language to the other wordings of each label that a parser accepts.
     scored : sequence of str, optional
         The labels that the task's own mean F1 is over.
+    epoch_seconds : float, optional
+        Where rows are epochs of nights: see :class:`vitalfactory.card.Card`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Task:
     answers: Mapping[str, Mapping[str, str]]
     synonyms: Mapping[str, Mapping[str, Sequence[str]]]
     scored: Sequence[str] | None = None
+    epoch_seconds: float | None = None
 
 
 @dataclass(frozen=True)

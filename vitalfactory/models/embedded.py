@@ -81,7 +81,9 @@ def load_tokenizer() -> Any:
 
 
 def make_checkpoint(folder: Path = CHECKPOINT) -> Path:
-    """Write the embedded model as a Hugging Face checkpoint in bfloat16, once.
+    """Write the embedded model as a Hugging Face checkpoint, once.
+
+    In float32, which every processor computes fast: LLaMA-Factory trains in the numbers that a checkpoint is stored in.
 
     Parameters
     ----------
@@ -112,7 +114,7 @@ def _convert(folder: Path) -> None:
     logging.set_verbosity_error()
     source = gguf_file()
     with _quiet():
-        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     tokenizer = load_tokenizer()
     end = tokenizer.eos_token_id
     model.config._name_or_path = NAME
