@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,117 +22,12 @@ from vitalfactory.errors import VitalFactoryError, run
 
 if TYPE_CHECKING:
     from vitalfactory.card import Card
-    from vitalfactory.predictions import Answered, Prediction
+    from vitalfactory.predictions import Prediction
+    from vitalfactory.scoring.run import Run
 
-WRITTEN_BY = {"predictions": "eval/score.py", "generations": "eval/generate.py"}
 MANIFEST_COLUMNS = ("date", "dataset", "model", "method", "recipe", "adapter")
 SHAPE_COLUMNS = ("split", "answered", "rows", "groups", "threshold", "threshold_from")
 FREE_TEXT = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity", "macro_f1", "mean_f1_scored")
-
-
-@dataclass
-class Run:
-    """A run's folder and what it is about.
-
-    Attributes
-    ----------
-    folder : Path
-    manifest : dict
-        The content of run.json.
-    card : Card
-    notes : list of str
-        What a reader of the figures must know.
-    """
-
-    folder: Path
-    manifest: dict[str, Any]
-    card: Card
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def dataset(self) -> Path:
-        """The dataset's folder, which may have gone."""
-        from vitalfactory.files import ROOT
-
-        return ROOT / str(self.manifest.get("dataset_dir"))
-
-    def source(self, split: str) -> dict[str, dict[str, Any]] | None:
-        """Read a split of the dataset by id; None where the file is not the one that the run is about."""
-        from vitalfactory.files import read_jsonl, sha256
-
-        path = self.dataset / f"{split}.jsonl"
-        wanted = self.manifest.get("dataset_sha256", {}).get(split)
-        if not path.is_file() or sha256(path) != wanted:
-            state = "has changed since the run was made" if path.is_file() else "is not there"
-            self.notes.append(f"{path} {state}: ids and labels were not checked against it")
-            return None
-        return {row["id"]: row for row in read_jsonl(path)}
-
-    def answers(
-        self, split: str, answered: Answered, source: Mapping[str, Mapping[str, Any]] | None
-    ) -> list[Prediction] | None:
-        """Read and check the answers to a split; None where the run has none."""
-        from vitalfactory.predictions import predictions_file, read_predictions
-        from vitalfactory.scoring.metrics import check
-
-        path = predictions_file(self.folder, split, answered)
-        if not path.is_file() or not self.card.splits[split].rows:
-            return None
-        rows = read_predictions(path)
-        check(rows, self.card, str(path))
-        limit = self.manifest.get("decoding", {}).get(answered, {}).get("limit")
-        total = len(source) if source is not None else self.card.splits[split].rows
-        expected = min(total, limit or total)
-        again = f"run {WRITTEN_BY[answered]} again with the same --out, it goes on where it stopped"
-        if source is not None:
-            _compare(rows, source, list(source)[:expected], path, again)
-        elif len(rows) < expected:
-            raise VitalFactoryError(f"{path}: {expected - len(rows)} of {expected} {split} rows are missing; {again}")
-        if expected < total:
-            self.notes.append(f"{answered} ({split}): the first {expected} of {total} rows only, by --limit")
-        return rows
-
-
-def _compare(
-    rows: Sequence[Prediction], source: Mapping[str, Mapping[str, Any]], expected: Sequence[str], path: Path, again: str
-) -> None:
-    """Check that a predictions file holds the dataset's rows, with their labels and groups."""
-    have = {row.id for row in rows}
-    missing = [name for name in expected if name not in have]
-    if missing:
-        raise VitalFactoryError(
-            f"{path}: {len(missing)} of {len(expected)} rows of the dataset are missing, first {missing[0]!r}; {again}"
-        )
-    for row in rows:
-        if row.id not in source:
-            raise VitalFactoryError(f"{path}: row {row.id!r} is not in the dataset; it belongs to another one")
-        for name, value in (("label", row.label), ("group", row.group)):
-            if source[row.id].get(name) != value:
-                raise VitalFactoryError(
-                    f"{path}: row {row.id!r} has the {name} {value!r}; the dataset has {source[row.id].get(name)!r}"
-                )
-
-
-def open_folder(folder: Path) -> Run:
-    """Open a run's folder.
-
-    Raises
-    ------
-    VitalFactoryError
-        It holds no run, or one whose answers are of another kind.
-    """
-    from vitalfactory.card import read_card
-    from vitalfactory.files import read_json
-
-    if not (folder / "run.json").is_file():
-        raise VitalFactoryError(f"{folder}: holds no run (run.json); make one with eval/score.py --out {folder}")
-    manifest = read_json(folder / "run.json")
-    if not isinstance(manifest, dict):
-        raise VitalFactoryError(f"{folder / 'run.json'}: expected a JSON object")
-    card = read_card(folder / "card.json")
-    if card.kind != "classify":
-        raise VitalFactoryError(f"{folder}: its answers are of the kind {card.kind!r}; classify.py needs 'classify'")
-    return Run(folder, manifest, card)
 
 
 def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[str, Any]:
@@ -162,6 +56,8 @@ def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[
     from vitalfactory.predictions import named
     from vitalfactory.scoring.metrics import record
     from vitalfactory.scoring.report import report, worst
+    from vitalfactory.scoring.run import open_folder
+    from vitalfactory.scoring.staging_report import sections
 
     opened = open_folder(folder)
     if split not in opened.card.splits:
@@ -170,7 +66,8 @@ def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[
     metrics, rows = _measure(opened, split, source)
     shown = {row.id for row, _ in worst(rows, opened.card, metrics["threshold"])}
     previews = _previews(opened.dataset, shown) if source is not None else {}
-    page = report(metrics, rows, opened.card, previews, source or {})
+    nights = sections(metrics, rows, opened.card, source) if source is not None and metrics["staging"] else []
+    page = report(metrics, rows, opened.card, previews, source or {}, nights)
     write_json(folder / named("metrics.json", split), metrics)
     write_text(folder / named("report.html", split), page)
     record(table or folder.resolve().parent / "metrics.csv", _line(metrics))
@@ -193,17 +90,35 @@ def _measure(
     val = None
     if split != "val" and rows[0].probabilities is not None and "val" in card.splits:
         val = opened.answers("val", "predictions", opened.source("val"))
+    measured = measure(rows, val, card)
     metrics = {
         "run": opened.folder.resolve().name,
         "split": split,
         "answered": "predictions" if predictions else "generations",
-        **measure(rows, val, card),
+        **measured,
         "free_text": _free_text(generations, card) if generations else None,
+        "staging": _staging(opened, rows, source, measured["threshold"]),
         "majority": majority(rows, card),
         "notes": opened.notes,
         "manifest": opened.manifest,
     }
     return metrics, rows
+
+
+def _staging(
+    opened: Run, rows: Sequence[Prediction], source: Mapping[str, Mapping[str, Any]] | None, threshold: float | None
+) -> dict[str, Any] | None:
+    """Judge nights, where the dataset's rows are their epochs."""
+    from vitalfactory.scoring.staging import is_staging, measure_nights
+
+    if not is_staging(opened.card):
+        return None
+    if source is None:
+        opened.notes.append(
+            "nights and sleep figures are left out: only the dataset's rows say which night they are of"
+        )
+        return None
+    return measure_nights(rows, source, opened.card, threshold)
 
 
 def _free_text(rows: Sequence[Prediction], card: Card) -> dict[str, Any]:
@@ -353,6 +268,7 @@ def table_of(metrics: Mapping[str, Any]) -> str:
 def _print(metrics: Mapping[str, Any], folder: Path) -> None:
     from vitalfactory.predictions import named
     from vitalfactory.scoring.intervals import tell
+    from vitalfactory.scoring.staging import summary
 
     threshold = metrics["threshold"]
     chosen = f", threshold {threshold:.4g} ({metrics['threshold_from']})" if threshold is not None else ""
@@ -366,6 +282,8 @@ def _print(metrics: Mapping[str, Any], folder: Path) -> None:
             if name in ("accuracy", "f1", "macro_f1", "mean_f1_scored") and figure["value"] is not None
         )
         print(f"  free text: parsed {tell(free['parse_rate'])}, {told} ({free['rows']} rows)")
+    for line in summary(metrics["staging"]) if metrics["staging"] else ():
+        print(f"  {line}")
     for note in metrics["notes"]:
         print(f"  note: {note}")
     if metrics["manifest"].get("synthetic"):

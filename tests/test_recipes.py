@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from safetensors import safe_open
 
 from converters import ecg
-from tests.tiny import make_qwen2, make_qwen2_vl, make_qwen3
+from tests.tiny import make_llama, make_qwen2, make_qwen2_vl, make_qwen3
 from vitalfactory.dataset import registry
 from vitalfactory.files import ROOT, read_json, write_jsonl
 from vitalfactory.processor import computes_bfloat16
@@ -22,6 +22,8 @@ TINY = {
     "qwen": make_qwen2,
     "smollm2": make_qwen2,
     "qwen2_vl": make_qwen2_vl,
+    "llama3": make_llama,
+    "alpaca": make_llama,
     "qwen3_nothink": partial(make_qwen3, head=False),  # as Qwen3-Embedding is published
 }
 """Template to a model that takes it."""
@@ -33,20 +35,35 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for template, make in TINY.items():
         make(root / template)
     ecg.convert(synthetic=40, root=root, workers=1)
-    make_pictures(root)
+    for name in ("ecg_picture", "eeg_picture"):
+        register(root, name, [picture_row(root, name, number) for number in range(8)])
+    for name in ("eeg", "eeg_emotion"):
+        register(root, name, [epoch_row(number) for number in range(40)])
     return root
 
 
-def make_pictures(root: Path) -> None:
-    """Register rows with a strip of 1400 x 500 points each, more than the recipe's image_max_pixels."""
-    rows = [picture_row(root, number) for number in range(8)]
-    registry.register(root, registry.entries("ecg_picture", rows[0]))
-    for split, part in {"train": rows[:4], "val": rows[4:6], "test": rows[6:]}.items():
-        write_jsonl(root / "data" / "ecg_picture" / f"{split}.jsonl", part)
+def register(root: Path, name: str, rows: list[dict[str, object]]) -> None:
+    registry.register(root, registry.entries(name, rows[0]))
+    half, most = len(rows) // 2, 3 * len(rows) // 4
+    for split, part in {"train": rows[:half], "val": rows[half:most], "test": rows[most:]}.items():
+        write_jsonl(root / "data" / name / f"{split}.jsonl", part)
 
 
-def picture_row(root: Path, number: int) -> dict[str, object]:
-    image = f"data/ecg_picture/images/p{number}.png"
+def epoch_row(number: int) -> dict[str, object]:
+    """A row of sleep stages, in form: its digits say nothing."""
+    told = f"Fpz-Cz delta {number:05d} theta 12345 alpha 54321 sigma 00000 beta 99999"
+    asked = {"instruction": "Which sleep stage is this epoch: W, N1, N2, N3 or R?", "input": told}
+    return {
+        "id": f"e{number:02d}",
+        "group": f"g{number:02d}",
+        **asked,
+        "output": ("W", "N1", "N2", "N3", "R")[number % 5],
+    }
+
+
+def picture_row(root: Path, name: str, number: int) -> dict[str, object]:
+    """A row with a strip of 1400 x 500 points, more than the recipes' image_max_pixels."""
+    image = f"data/{name}/images/p{number}.png"
     (root / image).parent.mkdir(parents=True, exist_ok=True)
     strip = Image.new("RGB", (1400, 500), "white")
     ImageDraw.Draw(strip).line([(0, 250), (60 * number, 100), (1400, 250)], "black", 3)

@@ -27,6 +27,19 @@ def make_qwen2(folder: Path) -> Path:
     return _save(Qwen2ForCausalLM, config, tokenizer, folder)
 
 
+LLAMA3_TOKENS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>")
+
+
+def make_llama(folder: Path) -> Path:
+    """Write a Llama, with the marks of Llama 3's turns in its vocabulary."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = embedded.load_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(LLAMA3_TOKENS)})
+    config = LlamaConfig(**SHAPE, **_vocabulary(tokenizer), tie_word_embeddings=True)
+    return _save(LlamaForCausalLM, config, tokenizer, folder)
+
+
 def make_qwen3(folder: Path, *, head: bool = True) -> Path:
     """Write a Qwen3 with an output layer of its own, or as an embedding model is published: without one."""
     from safetensors.torch import load_file, save_file

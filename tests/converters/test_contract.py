@@ -14,7 +14,10 @@ from vitalfactory.dataset.build import Summary
 from vitalfactory.dataset.example import Task, content_of
 from vitalfactory.files import ROOT, read_jsonl, sha256
 
-MADE: dict[str, dict[str, Any]] = {"ecg": {"synthetic": 60}}
+MADE: dict[str, dict[str, Any]] = {
+    "ecg": {"synthetic": 60},
+    "eeg": {"synthetic": 6, "hours": 0.5, "events": False, "split": "40/30/30"},
+}
 """Arguments with which each converter makes its own source."""
 OTHERS: dict[str, dict[str, dict[str, Any]]] = {
     "ecg": {
@@ -22,7 +25,12 @@ OTHERS: dict[str, dict[str, dict[str, Any]]] = {
         "raw": {"representation": "raw"},
         "cinc": {"labels": "cinc"},
         "picture": {"representation": "picture", "recipe": ROOT / "train_configs" / "ecg_qwen2vl7b_lora.yaml"},
-    }
+    },
+    "eeg": {
+        "numbers": {"representation": "numbers", "window": 7.5, "step": 7.5},
+        "rk": {"stages": "rk", "window": 15.0, "step": 7.5},
+        "picture": {"representation": "picture", "recipe": ROOT / "train_configs" / "eeg_qwen2vl_lora.yaml"},
+    },
 }
 """What else a converter makes of it, and the arguments for that."""
 

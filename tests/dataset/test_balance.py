@@ -12,7 +12,7 @@ from vitalfactory.dataset import balance
 COUNTS = st.dictionaries(st.sampled_from(["W", "N1", "N2", "N3", "R", "AF"]), st.integers(1, 60), min_size=1)
 METHODS = st.one_of(
     st.tuples(st.just("blend"), st.floats(0, 1), st.just("inverse")),
-    st.tuples(st.just("weighted"), st.just(0.5), st.sampled_from(["inverse", "sqrt", "log"])),
+    st.tuples(st.just("weighted"), st.just(0.5), st.sampled_from(["inverse", "sqrt_inverse", "log_inverse"])),
 )
 
 
@@ -58,10 +58,19 @@ def test_blend(counts: dict[str, int], alpha: float, expected: dict[str, int]) -
 
 @pytest.mark.parametrize(
     ("method", "share"),
-    [("inverse", 0.5), ("sqrt", 0.25), ("log", 0.1729)],
+    [("inverse", 0.5), ("sqrt_inverse", 0.25), ("log_inverse", 0.1729)],
 )
 def test_weights(method: balance.WeightMethod, share: float) -> None:
     assert balance.weighted_shares({"AF": 10, "no AF": 90}, method)["AF"] == pytest.approx(share, abs=1e-4)
+
+
+@given(COUNTS, st.sampled_from(["none", "blend", "weighted"]), st.integers(1, 200))
+def test_at_most_so_many_rows(counts: dict[str, int], method: balance.Balance, most: int) -> None:
+    labels = rows_of(counts)
+    plan = balance.plan(labels, method, 0.5, "inverse", 1, most)
+    assert sum(plan.values()) == min(most, len(labels))
+    if method == "none":
+        assert max(plan.values()) == 1
 
 
 def test_the_seed_decides_who_is_repeated() -> None:

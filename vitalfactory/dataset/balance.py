@@ -10,12 +10,12 @@ from typing import Literal
 from vitalfactory.dataset.example import digest
 
 Balance = Literal["none", "blend", "weighted"]
-WeightMethod = Literal["inverse", "sqrt", "log"]
+WeightMethod = Literal["inverse", "sqrt_inverse", "log_inverse"]
 
 WEIGHTS: dict[str, Callable[[int], float]] = {
     "inverse": lambda n: 1 / n,
-    "sqrt": lambda n: 1 / math.sqrt(n),
-    "log": lambda n: 1 / math.log(n + 1),
+    "sqrt_inverse": lambda n: 1 / math.sqrt(n),
+    "log_inverse": lambda n: 1 / math.log(n + 1),
 }
 
 
@@ -32,7 +32,7 @@ def weighted_shares(counts: Mapping[str, int], method: WeightMethod) -> dict[str
     return {label: value / total for label, value in mass.items()}
 
 
-def copies(labels: Mapping[str, str], shares: Mapping[str, float], seed: int) -> dict[str, int]:
+def copies(labels: Mapping[str, str], shares: Mapping[str, float], seed: int, total: int) -> dict[str, int]:
     """Count how often each row is written so that the labels reach their shares.
 
     Parameters
@@ -43,13 +43,15 @@ def copies(labels: Mapping[str, str], shares: Mapping[str, float], seed: int) ->
         Label to its share of the rows; they add up to 1.
     seed : int
         Decides which rows of a label come once more than others.
+    total : int
+        Rows to be written.
 
     Returns
     -------
     dict of str to int
-        Row id to its count, 0 for a row left out. The total is the number of rows given.
+        Row id to its count, 0 for a row left out; they add up to ``total``.
     """
-    target = _apportion(shares, len(labels))
+    target = _apportion(shares, total)
     members: dict[str, list[str]] = {label: [] for label in shares}
     for row, label in labels.items():
         members[label].append(row)
@@ -71,11 +73,20 @@ def _apportion(shares: Mapping[str, float], total: int) -> dict[str, int]:
 
 
 def plan(
-    labels: Mapping[str, str], method: Balance, alpha: float, weight_method: WeightMethod, seed: int
+    labels: Mapping[str, str],
+    method: Balance,
+    alpha: float,
+    weight_method: WeightMethod,
+    seed: int,
+    most: int | None = None,
 ) -> dict[str, int]:
-    """Plan the copies of every training row; see :func:`copies`."""
+    """Plan the copies of every training row, at most so many in all; see :func:`copies`."""
     counts = Counter(labels.values())
-    if method == "none" or not counts:
+    if not counts or (method == "none" and most is None):
         return dict.fromkeys(labels, 1)
-    shares = blend_shares(counts, alpha) if method == "blend" else weighted_shares(counts, weight_method)
-    return copies(labels, shares, seed)
+    shares = {
+        "none": lambda: blend_shares(counts, 1.0),
+        "blend": lambda: blend_shares(counts, alpha),
+        "weighted": lambda: weighted_shares(counts, weight_method),
+    }[method]()
+    return copies(labels, shares, seed, len(labels) if most is None else min(most, len(labels)))

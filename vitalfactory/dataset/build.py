@@ -29,7 +29,7 @@ from typing import Any, TextIO
 
 from vitalfactory import recipes
 from vitalfactory.card import SPLITS, Card, Source, Split, Wordings
-from vitalfactory.dataset import balance, check, registry, split
+from vitalfactory.dataset import balance, check, registry, split, statistics
 from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content_of, digest
 from vitalfactory.dataset.options import Options
 from vitalfactory.dataset.readme import readme
@@ -37,10 +37,7 @@ from vitalfactory.errors import UnusableRecord, VitalFactoryError
 from vitalfactory.files import dumps, lock, read_jsonl, write_json, write_text
 from vitalfactory.folds import by_folds, read_folds
 
-CHUNK = 32
-"""Entries that one worker takes at a time."""
-
-Make = Callable[[Entry], Iterable[Example]]
+Make = Callable[[Entry], Iterable[Example | Excluded]]
 Prepare = Callable[[Sequence[Entry], Mapping[str, str]], list[Entry]]
 
 
@@ -54,7 +51,8 @@ class Conversion:
     source : Source
     representation : str
     make : callable
-        Reads an entry and returns its examples; raises :class:`UnusableRecord`. Must be picklable.
+        Reads an entry and returns its examples in the order of their ids, and what of it was left out; raises
+        :class:`UnusableRecord`. Must be picklable.
     arguments : sequence of str
         The converter's own flags, for the card's command.
     packages : sequence of str
@@ -64,6 +62,10 @@ class Conversion:
         model says of them; refuses a model that has seen what it must not.
     model_written : str, optional
         The model that wrote part of the rows.
+    chunk : int
+        Entries that one worker takes at a time: fewer where each is long.
+    statistics : bool
+        Whether counts of the labels are written beside the rows, as JSON, CSV and a picture.
     """
 
     task: Task
@@ -74,25 +76,33 @@ class Conversion:
     packages: Sequence[str]
     prepare: Prepare | None = None
     model_written: str | None = None
+    chunk: int = 32
+    statistics: bool = False
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a conversion did; ``as_json`` is what ``--json`` prints."""
+    """What a conversion did; ``as_json`` is what ``--json`` prints.
+
+    ``unbalanced`` are the labels of the training rows before they were repeated or left out, where they were.
+    """
 
     dataset: str
     folder: Path
     splits: Mapping[str, Split]
     excluded: Mapping[str, int]
     tokens: check.Tokens
+    unbalanced: Mapping[str, int] | None
     seconds: float
     records_per_second: float
     peak_rss_mb: float
 
     def as_json(self) -> dict[str, Any]:
         """Lay the summary out as the object that ``--json`` prints."""
+        balanced = {} if self.unbalanced is None else {"train_before_balance": dict(self.unbalanced)}
         return {
             "dataset": self.dataset,
+            **balanced,
             "splits": {name: part.model_dump() for name, part in self.splits.items()},
             "excluded": dict(self.excluded),
             "seconds": round(self.seconds, 3),
@@ -138,6 +148,14 @@ class _Row:
     images: Mapping[str, bytes]
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """What has become of some entries."""
+
+    entries: int
+    rows: Sequence[_Row | Excluded]
+
+
 def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[Excluded], options: Options) -> Summary:
     """Read, split, balance, write, check and register a dataset.
 
@@ -172,11 +190,13 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
                 chosen = writer.assign(entries, excluded)
                 if conversion.prepare is not None:
                     chosen = conversion.prepare(chosen, writer.splits)
-                with closing(_read(chosen, conversion.make, options.workers, writer.splits, writer.images)) as rows:
-                    writer.write(rows, len(chosen))
+                with closing(_read(chosen, conversion, options.workers, writer.splits, writer.images)) as chunks:
+                    writer.write(chunks, len(chosen))
                 counts = writer.finish()
             memory = _peak_rss_mb()
             _write_card(partial, conversion, options, counts, writer.excluded)
+            if conversion.statistics:
+                statistics.write(partial, conversion.task.labels, counts, writer.unbalanced)
             check_start = time.perf_counter()
             entry = registry.entries(options.name, writer.columns)
             tokens = check.check_rows(partial, entry, options)
@@ -185,7 +205,8 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
         registry.register(options.root, entry)
     seconds = time.perf_counter() - start - check_seconds
     rate = (len(entries) + len(excluded)) / seconds
-    return Summary(options.name, final, counts, writer.excluded, tokens, seconds, rate, memory)
+    done = (seconds, rate, memory)
+    return Summary(options.name, final, counts, writer.excluded, tokens, writer.unbalanced, *done)
 
 
 def _check_language(task: Task, options: Options) -> None:
@@ -219,26 +240,27 @@ def _all_or_nothing(partial: Path) -> Iterator[None]:
 
 
 def _read(
-    entries: Sequence[Entry], make: Make, workers: int, splits: Mapping[str, str], images: str
-) -> Generator[_Row | Excluded, None, None]:
+    entries: Sequence[Entry], conversion: Conversion, workers: int, splits: Mapping[str, str], images: str
+) -> Generator[_Chunk, None, None]:
     """Read entries in chunks and hand the rows on in the entries' order."""
-    chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
+    size, make = conversion.chunk, conversion.make
+    chunks = [entries[start : start + size] for start in range(0, len(entries), size)]
     tasks = [(chunk, make, [splits[entry.group] == "test" for entry in chunk], images) for chunk in chunks]
     # The first chunk is read here, so that the workers are forked from a process that has imported what it takes.
     alone = tasks if workers == 1 else tasks[:1]
     for task in alone:
-        yield from _read_chunk(*task)
+        yield _read_chunk(*task)
     if len(alone) == len(tasks):
         return
     with ProcessPoolExecutor(min(workers, len(chunks)), initializer=_start_worker) as pool:
-        waiting: deque[Future[list[_Row | Excluded]]] = deque()
+        waiting: deque[Future[_Chunk]] = deque()
         try:
             for task in tasks[1:]:
                 waiting.append(pool.submit(_read_chunk, *task))
                 if len(waiting) > 4 * workers:
-                    yield from waiting.popleft().result()
+                    yield waiting.popleft().result()
             while waiting:
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
         except BrokenProcessPool:
             raise VitalFactoryError("a worker process died, perhaps for want of memory; try --workers 1") from None
         finally:
@@ -264,17 +286,19 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool], images: str) -> list[_Row | Excluded]:
+def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool], images: str) -> _Chunk:
     rows: list[_Row | Excluded] = []
     for entry, preview in zip(entries, previews, strict=True):
         try:
-            rows.extend([_encode(example, preview, images) for example in make(entry)])
+            rows.extend([_encode(made, preview, images) for made in make(entry)])
         except UnusableRecord as error:
-            rows.append(Excluded(entry.id, error.reason, error.detail))
-    return rows
+            rows.append(Excluded(entry.id, error.reason, error.detail, bad=True))
+    return _Chunk(len(entries), rows)
 
 
-def _encode(example: Example, preview: bool, images: str) -> _Row:
+def _encode(example: Example | Excluded, preview: bool, images: str) -> _Row | Excluded:
+    if isinstance(example, Excluded):
+        return example
     drawn = dumps({"id": example.id, **example.preview}) + "\n" if preview and example.preview else None
     row = example.row(images)
     contents = {digest(content_of(row))}
@@ -292,8 +316,11 @@ class _Writer:
         self.options = options
         self.images = f"data/{options.name}/images"
         self.excluded: Counter[str] = Counter()
+        self._told: dict[str, str] = {}
         self.splits: dict[str, str] = {}
         self.columns: dict[str, Any] = {}
+        self.unbalanced: dict[str, int] | None = None
+        self._balances = options.balance != "none" or options.train_rows is not None
         self._train: dict[str, str] = {}
         self._bad = 0
         self._content: dict[int, str] = {}
@@ -343,21 +370,26 @@ class _Writer:
         return drawn[: self.options.limit]
 
     def exclude(self, item: Excluded) -> None:
-        self.excluded[item.reason] += 1
-        self._list.write(dumps({"id": item.id, "reason": item.reason, "detail": item.detail}) + "\n")
+        self.excluded[item.reason] += item.count
+        self._told.setdefault(item.reason, f", first {item.id}: {item.detail}" if item.detail else "")
+        told = {"id": item.id, "reason": item.reason, "detail": item.detail}
+        self._list.write(dumps(told | ({"count": item.count} if item.count > 1 else {})) + "\n")
 
-    def write(self, rows: Iterable[_Row | Excluded], total: int) -> None:
+    def write(self, chunks: Iterable[_Chunk], total: int) -> None:
         from tqdm import tqdm
 
-        for row in tqdm(rows, desc=f"reading {self.options.name}", total=total, unit="row", disable=None):
-            if isinstance(row, Excluded):
-                self._count_bad(row)
-            else:
-                self._write_row(row)
+        with tqdm(desc=f"reading {self.options.name}", total=total, unit="record", disable=None) as bar:
+            for chunk in chunks:
+                for row in chunk.rows:
+                    if isinstance(row, Excluded):
+                        self._leave_out(row)
+                    else:
+                        self._write_row(row)
+                bar.update(chunk.entries)
 
-    def _count_bad(self, item: Excluded) -> None:
+    def _leave_out(self, item: Excluded) -> None:
         self.exclude(item)
-        self._bad += 1
+        self._bad += item.bad
         limit = self.options.max_bad
         if limit is not None and self._bad > limit:
             raise VitalFactoryError(
@@ -401,13 +433,15 @@ class _Writer:
         """Balance train, close the files and return the counts."""
         options = self.options
         if not self.columns:
-            reasons = ", ".join(f"{reason} ({count})" for reason, count in self.excluded.most_common(5))
-            raise VitalFactoryError(f"{options.name}: no row is left; excluded: {reasons or 'nothing was found'}")
-        if options.balance != "none" and self._train:
+            told = (f"{reason} ({count}{self._told[reason]})" for reason, count in self.excluded.most_common(5))
+            raise VitalFactoryError(
+                f"{options.name}: no row is left; excluded: {', '.join(told) or 'nothing was found'}"
+            )
+        if self._balances and self._train:
             self._balance()
         for stream in self._streams():
             stream.close()
-        if options.balance != "none" and "images" in self.columns:
+        if self._balances and "images" in self.columns:
             self._drop_images()
         return {name: part.counts() for name, part in self._files.items()}
 
@@ -422,7 +456,9 @@ class _Writer:
 
     def _balance(self) -> None:
         options = self.options
-        plan = balance.plan(self._train, options.balance, options.balance_alpha, options.weight_method, options.seed)
+        how = (options.balance, options.balance_alpha, options.weight_method, options.seed, options.train_rows)
+        plan = balance.plan(self._train, *how)
+        self.unbalanced = dict(sorted(Counter(self._train.values()).items()))
         self._files["train"].stream.close()
         source = self.folder / "train.jsonl"
         unbalanced = source.rename(self.folder / ".train.unbalanced")
@@ -436,7 +472,8 @@ class _Writer:
         row = json.loads(line)
         count = plan[row["id"]]
         if not count:
-            self.exclude(Excluded(row["id"], "left out by --balance"))
+            reason = "over --train-rows" if self.options.balance == "none" else "left out by --balance"
+            self.exclude(Excluded(row["id"], reason))
         for copy in range(count):
             named = row if copy == 0 else {**row, "id": f"{row['id']}+{copy}"}
             balanced.write(dumps(named) + "\n", row["group"], row["label"])
@@ -516,6 +553,9 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     for name, part in summary.splits.items():
         labels = ", ".join(f"{label} {count}" for label, count in part.labels.items())
         print(f"  {name:<6}{part.rows:>8} rows {part.groups:>7} groups   {labels}")
+    if summary.unbalanced is not None:
+        before = ", ".join(f"{label} {count}" for label, count in summary.unbalanced.items())
+        print(f"  train before balance: {before}")
     for reason, count in sorted(summary.excluded.items()):
         print(f"  excluded {count:>4}: {reason}")
     print(f"  {summary.tokens.describe()}")

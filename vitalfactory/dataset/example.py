@@ -137,11 +137,25 @@ class Example:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A source row that became no dataset row."""
+    """Source rows that became no dataset row.
+
+    Attributes
+    ----------
+    id : str
+        The record.
+    reason : str
+    detail : str
+    count : int
+        How many rows of that record were left out for this reason.
+    bad : bool
+        Whether something is wrong with them, so that they count against ``--max-bad``.
+    """
 
     id: str
     reason: str
     detail: str = ""
+    count: int = 1
+    bad: bool = False
 
 
 def digest(*parts: object) -> int:

@@ -38,7 +38,9 @@ class Options:
     balance_alpha : float
         For ``blend``: 1 keeps the labels' own shares, 0 makes them equal.
     weight_method : str
-        For ``weighted``: ``inverse``, ``sqrt`` or ``log``.
+        For ``weighted``: ``inverse``, ``sqrt_inverse`` or ``log_inverse``.
+    train_rows : int or None
+        Write at most so many training rows, drawn by the seed, after balancing.
     limit : int or None
         Take this many records, drawn by the seed.
     max_bad : int or None
@@ -61,6 +63,7 @@ class Options:
     balance: Balance = "none"
     balance_alpha: float = 0.5
     weight_method: WeightMethod = "inverse"
+    train_rows: int | None = None
     limit: int | None = None
     max_bad: int | None = None
     workers: int = os.cpu_count() or 1
@@ -76,7 +79,8 @@ class Options:
             raise VitalFactoryError("--val-fold and --test-fold need --folds DIR")
         if not 0 <= self.balance_alpha <= 1:
             raise VitalFactoryError(f"--balance-alpha {self.balance_alpha}: expected a number between 0 and 1")
-        for flag, value in (("--workers", self.workers), ("--limit", self.limit), ("--wordings", self.wordings)):
+        counts = {name: getattr(self, name) for name in ("workers", "limit", "wordings", "train_rows")}
+        for flag, value in ((f"--{name.replace('_', '-')}", value) for name, value in counts.items()):
             if value is not None and value < 1:
                 raise VitalFactoryError(f"{flag} {value}: expected at least 1")
         for flag, value in (("--seed", self.seed), ("--max-bad", self.max_bad)):
@@ -93,7 +97,12 @@ class Options:
             "blend": ["--balance", "blend", "--balance-alpha", str(self.balance_alpha)],
             "weighted": ["--balance", "weighted", "--weight-method", self.weight_method],
         }[self.balance]
-        numbers = (("--wordings", self.wordings), ("--limit", self.limit), ("--max-bad", self.max_bad))
+        numbers = (
+            ("--wordings", self.wordings),
+            ("--train-rows", self.train_rows),
+            ("--limit", self.limit),
+            ("--max-bad", self.max_bad),
+        )
         given = [part for flag, value in numbers if value is not None for part in (flag, str(value))]
         name = ["--language", self.language, "--name", self.name]
         return [*name, *split, "--seed", str(self.seed), *balance, *given]
@@ -126,7 +135,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str) ->
         help="repeat rows of rare labels in train and leave out some of the others",
     )
     add("--balance-alpha", type=float, default=0.5, metavar="A", help="blend: share kept of the labels' own mix")
-    add("--weight-method", choices=("inverse", "sqrt", "log"), default="inverse", help="weighted: a row's weight")
+    methods = ("inverse", "sqrt_inverse", "log_inverse")
+    add("--weight-method", choices=methods, default="inverse", help="weighted: a row's weight, of its label's rows")
+    add("--train-rows", type=int, metavar="N", help="write at most N training rows, drawn by the seed, after balancing")
     add("--limit", type=int, metavar="N", help="take N records, drawn by the seed")
     add("--max-bad", type=int, metavar="N", help="stop when more than N records cannot be used (default: never)")
     add("--recipe", type=Path, default=ROOT / "train_configs" / recipe, help=f"(default: train_configs/{recipe})")

