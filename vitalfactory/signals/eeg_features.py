@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,9 @@ SMALLEST_POWER = 1e-10
 ENVELOPE_HZ = 10
 """A slower chin channel is the envelope of the muscle's activity already, as in Sleep-EDF's cassettes."""
 MOST_EEG = 2
+PIECE_SECONDS = 7200
+SHORTEST_PIECE = 20
+"""Seconds of signal below which yasa's filters find nothing to hold on to."""
 VERSION = 1
 """Of the figures: another one makes tables that were kept earlier void."""
 
@@ -280,24 +284,30 @@ def complexity(windows: Floats, rate: float) -> dict[str, Floats]:
 
 
 def count_events(signals: Signals, name: str, epochs: Epochs, how: Cut) -> dict[str, Floats]:
-    """Count the spindles and slow waves that begin in each window.
+    """Count the spindles and slow waves that begin in each window, by kind, shape (n,) each.
 
-    They are looked for in the whole stretch of scored sleep and wake alike: nobody's stages decide where.
+    They are looked for in sleep and wake alike, two hours at a time: nobody's stages decide where.
     """
     import yasa
 
     first, last = float(epochs.start[0]), float(epochs.start[-1]) + how.window
     signal = resample(signals.read(name, first, last), signals.channels[name].rate, how.rate)
-    found = {
-        "spindles": yasa.spindles_detect(signal, how.rate, verbose="CRITICAL"),
-        "slow_waves": yasa.sw_detect(signal, how.rate, verbose="CRITICAL"),
-    }
+    detectors = {"spindles": yasa.spindles_detect, "slow_waves": yasa.sw_detect}
     counts = {}
-    for kind, result in found.items():
-        begin = np.sort(result.summary()["Start"].to_numpy()) + first if result is not None else np.empty(0)
+    for kind, detect in detectors.items():
+        begin = np.sort(np.concatenate([first + part for part in _onsets(detect, signal, how.rate)]))
         edges = np.searchsorted(begin, (epochs.start, epochs.start + how.window))
         counts[kind] = (edges[1] - edges[0]).astype(np.float64)
     return counts
+
+
+def _onsets(detect: Callable[..., Any], signal: Floats, rate: float) -> Iterator[Floats]:
+    """Find the onsets of events in seconds, in pieces: on a whole night at once, yasa takes more than a gigabyte."""
+    size = round(PIECE_SECONDS * rate)
+    for start in range(0, len(signal), size):
+        piece = signal[start : start + size]
+        found = detect(piece, rate, verbose="CRITICAL") if len(piece) >= SHORTEST_PIECE * rate else None
+        yield start / rate + found.summary()["Start"].to_numpy() if found is not None else np.empty(0)
 
 
 def chin(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats:
