@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
-from vitalfactory.models import emotion, emotion_networks
+from vitalfactory.models import emotion_networks
 from vitalfactory.models.emotion import (
     BANDS,
     NETWORKS,
