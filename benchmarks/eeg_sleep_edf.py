@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.ecg import precision
@@ -34,6 +34,9 @@ ONE_EPOCH = "num_train_epochs=1.0"
 BASELINE = ("all/boosted", "all/boosted_hmm")
 MODEL = ("few/after", "few/after_hmm")
 """Runs, below the folder."""
+
+Plan = Callable[[Path, Path], list[Step]]
+"""From features and folds to steps."""
 
 
 def write_folds(features: Path) -> Path:
@@ -71,7 +74,7 @@ def model_steps(features: Path, folds: Path) -> list[Step]:
         Step("2,600 epochs, each stage alike", (*_convert(features, folds, root), *FEW), shows=True),
         Step("Fine-tuning with LLaMA-Factory", ("llamafactory-cli", "train", RECIPE, *changes)),
         Step("The probability of every stage", ("python", "eval/score.py", *score)),
-        *_judged(f"{root}/after"),
+        *_judged(f"{root}/after", "--transitions", f"{shown(FOLDER)}/all/data/eeg"),
     ]
 
 
@@ -80,11 +83,11 @@ def _convert(features: Path, folds: Path, root: str) -> tuple[str, ...]:
     return ("python", "converters/eeg.py", "--features", str(features), *split, "--recipe", RECIPE, "--root", root)
 
 
-def _judged(folder: str) -> list[Step]:
+def _judged(folder: str, *flags: str) -> list[Step]:
     smoothed = f"{folder}_hmm"
     return [
         Step("Its figures", ("python", "eval/classify.py", folder)),
-        Step("The same, smoothed over time", ("python", "eval/smooth.py", folder, "--out", smoothed)),
+        Step("The same, smoothed over time", ("python", "eval/smooth.py", folder, "--out", smoothed, *flags)),
         Step("Its figures", ("python", "eval/classify.py", smoothed)),
     ]
 

@@ -36,7 +36,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.errors import VitalFactoryError, closest, run
+from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT
 
 if TYPE_CHECKING:
@@ -226,13 +226,9 @@ def convert(
 
 
 def _parts(representation: str, preview: int | None) -> tuple[str, ...]:
-    parts = tuple(representation.split("+"))
-    if unknown := [part for part in parts if part not in REPRESENTATIONS]:
-        known = tuple(REPRESENTATIONS)
-        expected = f"{', '.join(known)}, or some of them joined by +{closest(unknown[0], known)}"
-        raise VitalFactoryError(f"--representation {representation}: expected {expected}")
-    if len(set(parts)) < len(parts):
-        raise VitalFactoryError(f"--representation {representation}: names a part twice")
+    from vitalfactory.dataset.options import split_representation
+
+    parts = split_representation(representation, tuple(REPRESENTATIONS))
     if preview is not None and ("raw" not in parts or preview < 1):
         raise VitalFactoryError(f"--preview {preview}: expected at least 1, with --representation raw")
     return parts

@@ -36,7 +36,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.errors import VitalFactoryError, closest, run
+from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT
 
 if TYPE_CHECKING:
@@ -205,12 +205,12 @@ def convert(
         The source, the channels or the options are not usable; and see :func:`vitalfactory.dataset.build.build`.
     """
     from vitalfactory.dataset.build import Conversion, build
-    from vitalfactory.dataset.options import Options
+    from vitalfactory.dataset.options import Options, split_representation
     from vitalfactory.signals.eeg import Cut
 
     options = Options(**{"name": "eeg", "recipe": ROOT / "train_configs" / RECIPE, **shared})
     how = Cut(window, window if step is None else step, "rk" if stages == "rk" else "aasm", wake_margin, rate)
-    parts = _parts(representation)
+    parts = split_representation(representation, tuple(REPRESENTATIONS))
     _check(how, parts, features is not None)
     nights, source, arguments = _source(options, input, features, synthetic, hours)
     entries, excluded = _entries(nights, file_type)
@@ -365,17 +365,6 @@ def _added_flags(noise: float, emotions: Emotions | None) -> list[str]:
         flags += ["--emotion-models", _shown(emotions.folder), "--emotion-window", f"{emotions.seconds:g}"]
         flags += ["--emotion-step", f"{emotions.step:g}", *([] if emotions.resolve else ["--keep-contradictions"])]
     return flags
-
-
-def _parts(representation: str) -> tuple[str, ...]:
-    parts = tuple(representation.split("+"))
-    if unknown := [part for part in parts if part not in REPRESENTATIONS]:
-        known = tuple(REPRESENTATIONS)
-        expected = f"{', '.join(known)}, or some of them joined by +{closest(unknown[0], known)}"
-        raise VitalFactoryError(f"--representation {representation}: expected {expected}")
-    if len(set(parts)) < len(parts):
-        raise VitalFactoryError(f"--representation {representation}: names a part twice")
-    return parts
 
 
 def _check(how: Cut, parts: Sequence[str], tables: bool) -> None:

@@ -3,8 +3,10 @@
     python eval/smooth.py results/eeg_boosted --out results/eeg_boosted_hmm
     python eval/classify.py results/eeg_boosted_hmm
     python eval/compare.py results/eeg_boosted results/eeg_boosted_hmm
+    python eval/smooth.py results/eeg_smollm2 --out results/eeg_smollm2_hmm --transitions data/eeg_whole
 
-Transitions between stages come from the training rows of the run's dataset. How far the run's probabilities are
+Transitions between stages come from the training rows of the run's dataset, or, where those leave epochs out
+(--balance, --train-rows), from a dataset of the same training nights without gaps. How far the run's probabilities are
 trusted against them is one exponent, chosen on the validation rows by macro F1. Where epochs are missing, the chain
 begins anew. The folder of the smoothed run is one that classify.py and compare.py read like any other.
 """
@@ -169,7 +171,33 @@ def macro_f1(rows: Sequence[Prediction], opened: Run) -> float:
     return float(figures_of(hard, opened.card, None)(np.ones((1, len(hard))))["", "macro_f1"][0])
 
 
-def smooth(folder: Path, out: Path, *, viterbi: bool = False) -> dict[str, Any]:
+def read_chain(opened: Run, answers: Mapping[str, Answers], epoch_seconds: float, other: Path | None) -> Chain:
+    """Learn transitions from the run's own training rows, or from another conversion of the same training nights.
+
+    Raises
+    ------
+    VitalFactoryError
+        A subject of the other conversion's train is validated or tested on here.
+    """
+    from vitalfactory.files import read_jsonl
+    from vitalfactory.scoring.hmm import learn
+
+    own = list(read_source(opened, "train").values())
+    if other is None:
+        return learn(own, opened.card.labels, epoch_seconds)
+    rows = list(read_jsonl(other / "train.jsonl"))
+    judged = {row.group for split in answers.values() for row in split.rows}
+    if leaking := sorted({str(row.get("group")) for row in rows} & judged):
+        raise VitalFactoryError(
+            f"--transitions {other}: trains on {', '.join(leaking[:3])}, whose nights are judged here (a leak); "
+            "convert the same nights with the same split"
+        )
+    if unknown := sorted({str(row.get("label")) for row in rows} - set(opened.card.labels)):
+        raise VitalFactoryError(f"--transitions {other}: has the stage {unknown[0]!r}, which the run does not know")
+    return learn(rows, opened.card.labels, epoch_seconds, own)
+
+
+def smooth(folder: Path, out: Path, *, viterbi: bool = False, transitions: Path | None = None) -> dict[str, Any]:
     """Smooth a run's answers to val and test into a run of its own.
 
     Parameters
@@ -180,6 +208,8 @@ def smooth(folder: Path, out: Path, *, viterbi: bool = False) -> dict[str, Any]:
         The folder of the smoothed run.
     viterbi : bool
         Decide by the most probable path instead of each epoch's posterior.
+    transitions : Path, optional
+        The folder of a dataset of the same training nights, where the run's own leaves epochs out.
 
     Returns
     -------
@@ -194,15 +224,14 @@ def smooth(folder: Path, out: Path, *, viterbi: bool = False) -> dict[str, Any]:
     """
     from vitalfactory.files import write_text
     from vitalfactory.predictions import open_run, predictions_file
-    from vitalfactory.scoring.hmm import learn
     from vitalfactory.scoring.run import open_folder
 
     opened = open_folder(folder)
     epoch_seconds = epoch_of(opened)
     answers = {split: read_answers(opened, split, epoch_seconds) for split in ("val", "test")}
-    chain = learn(list(read_source(opened, "train").values()), opened.card.labels, epoch_seconds)
+    chain = read_chain(opened, answers, epoch_seconds, transitions)
     judged = choose_exponent(answers["val"], chain, opened, viterbi=viterbi)
-    told = describe(opened, chain, judged, answers["val"], viterbi=viterbi)
+    told = describe(opened, chain, judged, answers["val"], transitions or opened.dataset, viterbi=viterbi)
     kept = {name: value for name, value in opened.manifest.items() if name not in OWN}
     manifest = {**kept, "method": f"{opened.manifest.get('method', 'unknown')} + HMM", "smoothing": told}
     decoding = opened.manifest.get("decoding", {}).get("predictions", {})
@@ -235,13 +264,13 @@ def epoch_of(opened: Run) -> float:
 
 
 def describe(
-    opened: Run, chain: Chain, judged: Sequence[tuple[float, float]], val: Answers, *, viterbi: bool
+    opened: Run, chain: Chain, judged: Sequence[tuple[float, float]], val: Answers, learnt: Path, *, viterbi: bool
 ) -> dict[str, Any]:
     """Lay out how a run was smoothed, for its manifest."""
     from vitalfactory.files import sha256
     from vitalfactory.predictions import predictions_file, shown
 
-    train = shown(opened.dataset / "train.jsonl")
+    train, own = shown(learnt / "train.jsonl"), shown(opened.dataset / "train.jsonl")
     pairs = f"{chain.counts.sum()} pairs of consecutive epochs of {chain.nights} nights"
     return {
         "run": shown(opened.folder),
@@ -258,8 +287,8 @@ def describe(
         "initial": chain.initial.tolist(),
         "initial_from": f"{train}: {chain.epochs} distinct epochs, each count plus one",
         "prior": chain.prior.tolist(),
-        "prior_from": f"{train}: {chain.rows} rows, copies included, each count plus one",
-        "balanced": chain.rows > chain.epochs,
+        "prior_from": f"{own}: {chain.rows} rows, copies included, each count plus one",
+        "balanced": learnt == opened.dataset and chain.rows > chain.epochs,
     }
 
 
@@ -290,10 +319,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="the run's folder, such as results/eeg_boosted")
     parser.add_argument("--out", type=Path, required=True, help="the smoothed run's, such as results/eeg_boosted_hmm")
     parser.add_argument("--viterbi", action="store_true", help="decide by the most probable path of stages")
+    parser.add_argument("--transitions", type=Path, metavar="DIR", help="a dataset of the same nights, none left out")
     parser.add_argument("--json", action="store_true", help="print how it was smoothed as JSON on the last line")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args(argv)
-    told = smooth(arguments.run, arguments.out, viterbi=arguments.viterbi)
+    told = smooth(arguments.run, arguments.out, viterbi=arguments.viterbi, transitions=arguments.transitions)
     _print(told, arguments.out)
     if arguments.json:
         from vitalfactory.files import dumps

@@ -271,6 +271,30 @@ def test_a_balanced_training_file_is_noted(make_sleep: MakeSleep, capsys: pytest
     assert "810 distinct epochs" in told["initial_from"]
 
 
+def test_transitions_of_the_whole_nights(make_sleep: MakeSleep, tmp_path: Path) -> None:
+    """A model that learnt from few epochs is smoothed by the nights that they were drawn from."""
+    splits = drawn_splits(150)
+    whole = write_dataset(tmp_path / "whole", CARD, splits)
+    folder = make_sleep(splits={**splits, "train": splits["train"][::20]})
+    with pytest.raises(VitalFactoryError, match=r"only 0 pairs .* give --transitions DIR"):
+        smooth.smooth(folder, folder.parent / "alone")
+    smooth.main([str(folder), "--out", str(folder.parent / "smooth"), "--transitions", str(whole)])
+    told = read_json(folder.parent / "smooth" / "run.json")["smoothing"]
+    assert "whole/train.jsonl: 894 pairs" in told["transitions_from"]
+    assert "45 rows" in told["prior_from"]
+    assert not told["balanced"]
+    assert right(rows_of(folder.parent / "smooth")) > right(rows_of(folder)) + 0.1
+
+
+def test_transitions_of_nights_that_are_judged_are_refused(make_sleep: MakeSleep, tmp_path: Path) -> None:
+    splits = drawn_splits(150)
+    other = write_dataset(tmp_path / "other", CARD, {**splits, "train": splits["train"] + splits["test"][:1]})
+    folder = make_sleep(splits=splits)
+    with pytest.raises(VitalFactoryError, match=r"trains on test0, whose nights are judged here \(a leak\)"):
+        smooth.smooth(folder, folder.parent / "smooth", transitions=other)
+    assert not (folder.parent / "smooth").exists()
+
+
 def test_a_limited_run_is_smoothed_as_far_as_it_goes(make_sleep: MakeSleep) -> None:
     folder = make_sleep()
     manifest = read_json(folder / "run.json")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitalfactory.dataset.balance import Balance, WeightMethod
-from vitalfactory.errors import VitalFactoryError
+from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import ROOT
 
 
@@ -106,6 +107,23 @@ class Options:
         given = [part for flag, value in numbers if value is not None for part in (flag, str(value))]
         name = ["--language", self.language, "--name", self.name]
         return [*name, *split, "--seed", str(self.seed), *balance, *given]
+
+
+def split_representation(representation: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Split a representation at its ``+``.
+
+    Raises
+    ------
+    VitalFactoryError
+        A part is not known, or stands there twice.
+    """
+    parts = tuple(representation.split("+"))
+    if unknown := [part for part in parts if part not in known]:
+        expected = f"{', '.join(known)}, or some of them joined by +{closest(unknown[0], known)}"
+        raise VitalFactoryError(f"--representation {representation}: expected {expected}")
+    if len(set(parts)) < len(parts):
+        raise VitalFactoryError(f"--representation {representation}: names a part twice")
+    return parts
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str) -> None:

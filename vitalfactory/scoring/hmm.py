@@ -39,11 +39,11 @@ class Chain:
     transition : array of float, shape (labels, labels)
         Probability of the column's stage after the row's.
     prior : array of float, shape (labels,)
-        Shares of the stages among all training rows, copies of ``--balance`` included: what a model has learnt from.
+        Shares of the stages among all rows that the model has learnt from, copies of ``--balance`` included.
     counts : array of int, shape (labels, labels)
         The pairs of consecutive training epochs.
     rows, epochs, nights : int
-        Training rows, distinct epochs among them, and nights.
+        Rows that the model has learnt from; distinct epochs that transitions are from, and their nights.
     """
 
     initial: Floats
@@ -55,7 +55,12 @@ class Chain:
     nights: int
 
 
-def learn(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], epoch_seconds: float) -> Chain:
+def learn(
+    rows: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    epoch_seconds: float,
+    learnt_from: Sequence[Mapping[str, Any]] | None = None,
+) -> Chain:
     """Estimate transitions and shares from training rows.
 
     Parameters
@@ -64,6 +69,8 @@ def learn(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], epoch_second
         All training rows of a dataset, with ``group``, ``night``, ``start`` and ``label``.
     labels : sequence of str
     epoch_seconds : float
+    learnt_from : sequence of mapping, optional
+        The rows that the model has learnt from, where those are others of the same subjects.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def learn(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], epoch_second
     """
     nights = nights_of(rows)
     number = {label: place for place, label in enumerate(labels)}
-    stages = np.asarray([number[str(row["label"])] for row in rows])
+    stages = _numbered(rows, number)
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     over_gaps = counts.copy()
     for night in nights:
@@ -87,12 +94,16 @@ def learn(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], epoch_second
     return Chain(
         initial=_shares(distinct, len(labels)),
         transition=smooth / smooth.sum(axis=1, keepdims=True),
-        prior=_shares(stages, len(labels)),
+        prior=_shares(_numbered(rows if learnt_from is None else learnt_from, number), len(labels)),
         counts=counts,
-        rows=len(rows),
+        rows=len(rows if learnt_from is None else learnt_from),
         epochs=len(distinct),
         nights=len(nights),
     )
+
+
+def _numbered(rows: Sequence[Mapping[str, Any]], number: Mapping[str, int]) -> Ints:
+    return np.asarray([number[str(row["label"])] for row in rows])
 
 
 def _check(counts: Ints, over_gaps: Ints) -> None:
@@ -100,7 +111,8 @@ def _check(counts: Ints, over_gaps: Ints) -> None:
     if pairs < FEWEST_PAIRS:
         raise VitalFactoryError(
             f"only {pairs} pairs of consecutive epochs in train.jsonl, at least {FEWEST_PAIRS} are needed for "
-            "transitions; where --balance left epochs out, convert without it"
+            "transitions; where --balance or --train-rows left epochs out, give --transitions DIR, the same nights "
+            "converted without them"
         )
     stays, stays_over = int(np.trace(counts)), int(np.trace(over_gaps))
     changes, changes_over = pairs - stays, int(over_gaps.sum()) - stays_over
