@@ -256,6 +256,6 @@ def test_a_broken_night_is_counted_and_stops_nothing(nights: Path, tmp_path: Pat
 def test_when_no_night_is_left_the_reason_is_told(nights: Path, tmp_path: Path) -> None:
     with pytest.raises(
         VitalFactoryError,
-        match=r"no row is left; excluded: no window \(4, first SC4001E0: of 500 s lies in a scored stage",
+        match=r"no row is left; excluded: no window \(4\), first SC4001E0: of 500 s lies in a scored stage",
     ):
         convert(tmp_path, input=[nights], window=500.0, step=500.0)

@@ -320,7 +320,6 @@ class _Writer:
         self.splits: dict[str, str] = {}
         self.columns: dict[str, Any] = {}
         self.unbalanced: dict[str, int] | None = None
-        self._balances = options.balance != "none" or options.train_rows is not None
         self._train: dict[str, str] = {}
         self._bad = 0
         self._content: dict[int, str] = {}
@@ -433,15 +432,15 @@ class _Writer:
         """Balance train, close the files and return the counts."""
         options = self.options
         if not self.columns:
-            told = (f"{reason} ({count}{self._told[reason]})" for reason, count in self.excluded.most_common(5))
+            told = (f"{reason} ({count}){self._told[reason]}" for reason, count in self.excluded.most_common(5))
             raise VitalFactoryError(
                 f"{options.name}: no row is left; excluded: {', '.join(told) or 'nothing was found'}"
             )
-        if self._balances and self._train:
+        if self._train and (options.balance != "none" or options.train_rows is not None):
             self._balance()
         for stream in self._streams():
             stream.close()
-        if self._balances and "images" in self.columns:
+        if self.unbalanced is not None and "images" in self.columns:
             self._drop_images()
         return {name: part.counts() for name, part in self._files.items()}
 
