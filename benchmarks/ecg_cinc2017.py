@@ -10,14 +10,12 @@ about an hour on two cores, and goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.ecg import REFERENCE, RUNS, plan
-from benchmarks.publish import publish
+from benchmarks.publish import compare_table, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import run
@@ -44,13 +42,6 @@ def _section(costs: dict[str, Cost], table: str) -> str:
         f"{table}\n\n{_rows(card)} Fine-tuning took {train / 60:.0f} minutes.\n\n"
         f"Command: `python -m benchmarks.ecg_cinc2017`, which runs\n\n{commands}\n\n{_manifest(card, manifest)}"
     )
-
-
-def compare_table() -> str:
-    """Make the table of all runs in Markdown, with ``eval/compare.py``."""
-    runs = [str(FOLDER / "runs" / name) for name in RUNS]
-    command = [sys.executable, "eval/compare.py", *runs, "--against", str(FOLDER / "runs" / REFERENCE), "--markdown"]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _rows(card: Card) -> str:
@@ -84,7 +75,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args(argv)
     costs = run_steps(steps(arguments.input, arguments.folds), FOLDER, fresh=arguments.fresh)
-    table = compare_table()
+    runs = FOLDER / "runs"
+    table = compare_table([runs / name for name in RUNS], runs / REFERENCE)
     publish(ROOT / "docs" / "results.md", "ecg_cinc2017", _section(costs, table))
     publish(ROOT / "README.md", "ecg_cinc2017", table.partition("\n\n")[0])
 

@@ -11,13 +11,11 @@ Either is smoothed over time as well. Goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.ecg import precision
-from benchmarks.publish import publish
+from benchmarks.publish import compare_table, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
@@ -99,17 +97,12 @@ def _section(costs: dict[str, Cost], names: Sequence[str]) -> str:
     trained = [cost.core_seconds for line, cost in costs.items() if line.startswith("llamafactory-cli train")]
     tuning = f" Fine-tuning took {trained[0] / 60:.0f} core-minutes." if trained else " The model is not yet measured."
     versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
+    table = compare_table([FOLDER / name for name in names], FOLDER / names[0])
     return (
-        f"{_compare(names)}\n\nRows: {rows}.{tuning}\n\nCommand: `python -m benchmarks.eeg_sleep_edf`. "
+        f"{table}\n\nRows: {rows}.{tuning}\n\nCommand: `python -m benchmarks.eeg_sleep_edf`. "
         f"Data: {card.source.name}; test.jsonl {card.splits['test'].sha256[:12]}. Versions: {versions}. "
         f"Hardware: {manifest['hardware']}. Date: {manifest['date']}."
     )
-
-
-def _compare(names: Sequence[str]) -> str:
-    runs = [str(FOLDER / name) for name in names]
-    command = [sys.executable, "eval/compare.py", *runs, "--against", runs[0], "--markdown"]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main(argv: Sequence[str]) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import write_text
+from vitalfactory.files import ROOT, write_text
+
+
+def compare_table(runs: Sequence[Path], against: Path) -> str:
+    """Make the table of some runs in Markdown, with ``eval/compare.py``."""
+    command = [sys.executable, "eval/compare.py", *map(str, runs), "--against", str(against), "--markdown"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def marks(name: str) -> tuple[str, str]:

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitalfactory.errors import VitalFactoryError, run
-from vitalfactory.files import ROOT
+from vitalfactory.files import ROOT, short_path
 
 if TYPE_CHECKING:
     from vitalfactory.card import Source
@@ -211,7 +211,7 @@ def convert(
     entries, excluded = _entries(records, labels)
     arguments += ["--representation", representation, "--labels", labels]
     arguments += ["--preview", str(preview)] if preview is not None else []
-    arguments += ["--encoder", *map(_shown, encoders.values())] if encoders else []
+    arguments += ["--encoder", *map(short_path, encoders.values())] if encoders else []
     conversion = Conversion(
         task=task(labels),
         source=source,
@@ -292,10 +292,6 @@ def _written_by(encoders: Mapping[str, Path]) -> str | None:
     return ", ".join(told) or None
 
 
-def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-
-
 def _source(
     seed: int, folder: Path | None, count: int | None, download: bool
 ) -> tuple[Sequence[Record], Source, list[str]]:
@@ -318,7 +314,7 @@ def _source(
             "or --download to fetch the CinC 2017 training set (94 MB) from PhysioNet"
         )
     records = list(ecg.read_folder(folder))
-    return records, _describe(folder, records), ["--input", _shown(folder)]
+    return records, _describe(folder, records), ["--input", short_path(folder)]
 
 
 def _download() -> None:

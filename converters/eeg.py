@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitalfactory.errors import VitalFactoryError, run
-from vitalfactory.files import ROOT
+from vitalfactory.files import ROOT, short_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,8 +52,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 RECIPE = "eeg_qwen7b_lora.yaml"
-RAW = ROOT / "data" / "raw"
-DEFAULT_INPUT = RAW / "sleep-edf"
+DEFAULT_INPUT = ROOT / "data" / "raw" / "sleep-edf"
 PACKAGES = ("antropy", "mne", "numpy", "pillow", "scipy", "yasa")
 FILE_TYPES = {"sc": "SC", "st": "ST", "all": ""}
 """Of Sleep-EDF: cassette recordings at home, telemetry in the hospital."""
@@ -211,26 +210,24 @@ def convert(
     options = Options(**{"name": "eeg", "recipe": ROOT / "train_configs" / RECIPE, **shared})
     how = Cut(window, window if step is None else step, "rk" if stages == "rk" else "aasm", wake_margin, rate)
     parts = split_representation(representation, tuple(REPRESENTATIONS))
-    _check(how, parts, features is not None)
+    _check(how, parts, noise, features is not None)
     nights, source, arguments = _source(options, input, features, synthetic, hours)
     entries, excluded = _entries(nights, file_type)
     _check_channels(entries, channels)
     reading = Reading(parts, how, tuple(channels) if channels else None, events, options.language, options.wordings)
     reading = reading.with_rate(options.recipe)
     emotions = _emotions(parts, emotion_models, emotion_window, emotion_step, keep_contradictions)
-    if noise and features is not None:
-        raise VitalFactoryError("--noise: needs signals; tables of band powers have none")
-    flags = [*_flags(representation, file_type, how, reading), *_added_flags(noise, emotions)]
+    kept = options.root / "data" / ".eeg_cache"
     conversion = Conversion(
         task=task(stages, how.step),
         source=source,
         representation=representation,
-        make=partial(_examples, reading, options.root / "data" / ".eeg_cache"),
-        arguments=[*arguments, *flags],
+        make=partial(_examples, reading, kept),
+        arguments=[*arguments, *_flags(representation, file_type, reading, noise, emotions)],
         packages=PACKAGES,
         chunk=1,
         statistics=True,
-        prepare=partial(_prepare, reading, noise, options.seed, emotions),
+        prepare=partial(_prepare, reading, kept, noise, options.seed, emotions),
         model_written=f"emotion networks ({emotions.digest[:12]})" if emotions else None,
     )
     return build(conversion, entries, excluded, _bounded(options))
@@ -317,6 +314,7 @@ class Felt:
 
 def _prepare(
     reading: Reading,
+    kept: Path,
     noise: float,
     seed: int,
     emotions: Emotions | None,
@@ -327,7 +325,7 @@ def _prepare(
     training = [entry for entry in entries if splits[entry.group] == "train"]
     made = [*entries, *_noisy(training, noise, seed)] if noise else list(entries)
     if emotions is not None:
-        fitted = replace(emotions, standardiser=_fit(emotions, reading, training))
+        fitted = replace(emotions, standardiser=_fit(emotions, reading, kept, training))
         made = [replace(entry, record=Felt(entry.record, fitted)) for entry in made]
     return sorted(made, key=lambda entry: entry.id)
 
@@ -342,7 +340,7 @@ def _noisy(entries: Sequence[Entry], microvolts: float, seed: int) -> list[Entry
     ]
 
 
-def _fit(emotions: Emotions, reading: Reading, entries: Sequence[Entry]) -> Standardiser:
+def _fit(emotions: Emotions, reading: Reading, kept: Path, entries: Sequence[Entry]) -> Standardiser:
     import numpy as np
     from tqdm import tqdm
 
@@ -352,22 +350,14 @@ def _fit(emotions: Emotions, reading: Reading, entries: Sequence[Entry]) -> Stan
     def inputs() -> Iterator[Floats]:
         for entry in tqdm(entries, desc="fitting the emotion standardiser", unit="night", disable=None):
             try:
-                yield np.concatenate(emotions.inputs(Heard(entry.record, reading)))
+                yield np.concatenate(emotions.inputs(Heard(entry.record, reading, kept)))
             except UnusableRecord:  # counted when it is told
                 continue
 
     return Standardiser.fit(inputs())
 
 
-def _added_flags(noise: float, emotions: Emotions | None) -> list[str]:
-    flags = ["--noise", f"{noise:g}"] if noise else []
-    if emotions is not None:
-        flags += ["--emotion-models", _shown(emotions.folder), "--emotion-window", f"{emotions.seconds:g}"]
-        flags += ["--emotion-step", f"{emotions.step:g}", *([] if emotions.resolve else ["--keep-contradictions"])]
-    return flags
-
-
-def _check(how: Cut, parts: Sequence[str], tables: bool) -> None:
+def _check(how: Cut, parts: Sequence[str], noise: float, tables: bool) -> None:
     for flag, value in (("--window", how.window), ("--step", how.step), ("--rate", how.rate)):
         if not 0 < value < float("inf"):
             raise VitalFactoryError(f"{flag} {value:g}: expected a number above 0")
@@ -377,6 +367,8 @@ def _check(how: Cut, parts: Sequence[str], tables: bool) -> None:
         raise VitalFactoryError(f"--rate {how.rate:g}: expected at least 60, twice the highest band's 30 Hz")
     if tables and (parts != ("bands",) or (how.window, how.step, how.scoring) != (30.0, 30.0, "aasm")):
         raise VitalFactoryError("--features: the tables hold five stages and the band powers of 30 s, and nothing else")
+    if tables and noise:
+        raise VitalFactoryError("--noise: needs signals; tables of band powers have none")
 
 
 def _source(
@@ -395,7 +387,7 @@ def _source(
         known = Source(
             name=f"tables of band powers, {features.name}", version="1", licence="the owner's", synthetic=False
         )
-        return list(eeg.feature_folder(features)), known, ["--features", _shown(features)]
+        return list(eeg.feature_folder(features)), known, ["--features", short_path(features)]
     folders = folders or [DEFAULT_INPUT]
     nights: list[Night | FeatureNight | LeftOut] = []
     for folder in folders:
@@ -405,7 +397,7 @@ def _source(
                 "psg,hypnogram,subject, or --synthetic 20 to make nights"
             )
         nights += eeg.edf_folder(folder) if folder.is_dir() else eeg.listed_nights(folder)
-    return nights, _describe(nights), ["--input", *map(_shown, folders)]
+    return nights, _describe(nights), ["--input", *map(short_path, folders)]
 
 
 def _make(count: int, hours: float, seed: int, root: Path) -> Path:
@@ -465,17 +457,19 @@ def _check_channels(entries: Sequence[Entry], channels: Sequence[str] | None) ->
         raise VitalFactoryError(f"no night has the channels; {refusal}")
 
 
-def _flags(representation: str, file_type: str, how: Cut, reading: Reading) -> list[str]:
+def _flags(representation: str, file_type: str, reading: Reading, noise: float, emotions: Emotions | None) -> list[str]:
+    how = reading.how
     margin = "none" if how.wake_margin is None else f"{how.wake_margin:g}"
     flags = ["--representation", representation, "--file-type", file_type, "--stages", how.scoring]
     flags += ["--window", f"{how.window:g}", "--step", f"{how.step:g}", "--wake-margin", margin]
     flags += ["--rate", f"{how.rate:g}"]
     flags += ["--channels", *reading.channels] if reading.channels else []
-    return flags if reading.events else [*flags, "--no-events"]
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+    flags += [] if reading.events else ["--no-events"]
+    flags += ["--noise", f"{noise:g}"] if noise else []
+    if emotions is not None:
+        flags += ["--emotion-models", short_path(emotions.folder), "--emotion-window", f"{emotions.seconds:g}"]
+        flags += ["--emotion-step", f"{emotions.step:g}", *([] if emotions.resolve else ["--keep-contradictions"])]
+    return flags
 
 
 def _bounded(options: Any) -> Any:
@@ -570,28 +564,25 @@ class Heard:
     ----------
     night : Night or FeatureNight
     reading : Reading
-    kept : Path or None
+    kept : Path
         Where tables are kept, so that a second representation of the same nights is quick.
     emotions : Emotions or None
     """
 
     night: Night | FeatureNight
     reading: Reading
-    kept: Path | None = None
+    kept: Path
     emotions: Emotions | None = None
 
     @cached_property
     def table(self) -> Table:
         """The epochs and their figures."""
         from vitalfactory.signals.eeg import FeatureNight
-        from vitalfactory.signals.eeg_features import cached_table, table
+        from vitalfactory.signals.eeg_features import cached_table
 
         if isinstance(self.night, FeatureNight):
             return self.night.table()
-        how, channels, events = self.reading.how, self.reading.channels, self.reading.events
-        if self.kept is None:
-            return table(self.night, how, channels, events=events)
-        return cached_table(self.night, how, channels, self.kept, events=events)
+        return cached_table(self.night, self.reading.how, self.reading.channels, self.kept, events=self.reading.events)
 
     @cached_property
     def neighbours(self) -> NDArray[np.int64]:
@@ -669,10 +660,10 @@ def _tell_numbers(heard: Heard) -> list[str]:
 
     from vitalfactory.signals.eeg_features import resample
 
-    rate, target = heard.reading.how.rate, heard.reading.number_rate
+    eeg, rate, target = heard.eeg, heard.reading.how.rate, heard.reading.number_rate
     told = []
     for place in range(len(heard.table.epochs)):
-        times = np.stack([resample(windows[place], rate, target) for windows in heard.eeg], axis=1)
+        times = np.stack([resample(windows[place], rate, target) for windows in eeg], axis=1)
         told.append("".join(",".join(f"{value:.2f}" for value in row) + ">" for row in times.tolist()))
     return told
 

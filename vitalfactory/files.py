@@ -19,6 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 """The repository: where ``dataset_info.json``, ``data/``, ``train_configs/`` and ``checkpoints/`` are by default."""
 
 
+def short_path(path: Path) -> str:
+    """Name a path as a dataset's command does: from the repository where it is given inside, else as it was given."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
 def dumps(value: Any) -> str:
     """Encode one JSON value on one line, letters of every script kept as they are."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -84,9 +84,8 @@ def plan(
     counts = Counter(labels.values())
     if not counts or (method == "none" and most is None):
         return dict.fromkeys(labels, 1)
-    shares = {
-        "none": lambda: blend_shares(counts, 1.0),
-        "blend": lambda: blend_shares(counts, alpha),
-        "weighted": lambda: weighted_shares(counts, weight_method),
-    }[method]()
+    if method == "weighted":
+        shares = weighted_shares(counts, weight_method)
+    else:
+        shares = blend_shares(counts, alpha if method == "blend" else 1.0)
     return copies(labels, shares, seed, len(labels) if most is None else min(most, len(labels)))

@@ -110,16 +110,29 @@ def read_windows(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Float
     UnusableRecord
         With the reason ``flat channel``, or one of the file.
     """
-    first, last = float(epochs.start[0]), float(epochs.start[-1]) + how.window
-    signal = signals.read(name, first, last)
+    return windows_of(read_stretch(signals, name, epochs, how), epochs, how)
+
+
+def read_stretch(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats:
+    """Read one channel from the first window to the end of the last, resampled; raises as :func:`read_windows`."""
+    signal = signals.read(name, *_span(epochs, how))
     if not np.isfinite(signal).all() or np.ptp(signal) == 0:
         raise UnusableRecord("flat channel", name)
-    signal = resample(signal, signals.channels[name].rate, how.rate)
+    return resample(signal, signals.channels[name].rate, how.rate)
+
+
+def _span(epochs: Epochs, how: Cut) -> tuple[float, float]:
+    return float(epochs.start[0]), float(epochs.start[-1]) + how.window
+
+
+def windows_of(signal: Floats, epochs: Epochs, how: Cut) -> Floats:
+    """Cut what :func:`read_stretch` has read into windows, shape (n, window * rate)."""
     size = round(how.window * how.rate)
-    places = np.round((epochs.start - first) * how.rate).astype(np.int64)
+    places = np.round((epochs.start - epochs.start[0]) * how.rate).astype(np.int64)
     if short_by := int(places[-1]) + size - len(signal):
         signal = np.pad(signal, (0, max(0, short_by)), mode="edge")
-    return np.lib.stride_tricks.sliding_window_view(signal, size)[places]
+    windows: Floats = np.lib.stride_tricks.sliding_window_view(signal, size)[places]
+    return windows
 
 
 def resample(signal: Floats, rate: float, target: float) -> Floats:
@@ -156,13 +169,16 @@ def table(night: Night, how: Cut, wanted: Sequence[str] | None = None, *, events
         raise UnusableRecord("no window", f"of {how.window:g} s lies in a scored stage{': ' + left if left else ''}")
     values: dict[str, Floats] = {}
     alive = np.ones(len(epochs), dtype=np.bool_)
-    digest = hashes(read_windows(signals, montage.eeg[0], epochs, how))
-    for name in montage.eeg:
-        windows = read_windows(signals, name, epochs, how)
+    digest = np.zeros(len(epochs), dtype=np.int64)
+    for place, name in enumerate(montage.eeg):
+        signal = read_stretch(signals, name, epochs, how)
+        windows = windows_of(signal, epochs, how)
+        if place == 0:
+            digest = hashes(windows)
         alive &= np.ptp(windows, axis=1) > 0
         values |= _named(short(name), {**band_powers(windows, how.rate), **complexity(windows, how.rate)})
         if events:
-            values |= _named(short(name), count_events(signals, name, epochs, how))
+            values |= _named(short(name), count_events(signal, epochs, how))
     if montage.eog is not None:
         values |= _named("EOG", band_powers(read_windows(signals, montage.eog, epochs, how), how.rate))
     if montage.emg is not None:
@@ -283,19 +299,17 @@ def complexity(windows: Floats, rate: float) -> dict[str, Floats]:
     }
 
 
-def count_events(signals: Signals, name: str, epochs: Epochs, how: Cut) -> dict[str, Floats]:
-    """Count the spindles and slow waves that begin in each window, by kind, shape (n,) each.
+def count_events(signal: Floats, epochs: Epochs, how: Cut) -> dict[str, Floats]:
+    """Count the spindles and slow waves of a stretch that begin in each window, by kind, shape (n,) each.
 
     They are looked for in sleep and wake alike, two hours at a time: nobody's stages decide where.
     """
     import yasa
 
-    first, last = float(epochs.start[0]), float(epochs.start[-1]) + how.window
-    signal = resample(signals.read(name, first, last), signals.channels[name].rate, how.rate)
     detectors = {"spindles": yasa.spindles_detect, "slow_waves": yasa.sw_detect}
     counts = {}
     for kind, detect in detectors.items():
-        begin = np.sort(np.concatenate([first + part for part in _onsets(detect, signal, how.rate)]))
+        begin = np.sort(np.concatenate([epochs.start[0] + part for part in _onsets(detect, signal, how.rate)]))
         edges = np.searchsorted(begin, (epochs.start, epochs.start + how.window))
         counts[kind] = (edges[1] - edges[0]).astype(np.float64)
     return counts
@@ -313,7 +327,7 @@ def _onsets(detect: Callable[..., Any], signal: Floats, rate: float) -> Iterator
 def chin(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats:
     """Compute the decadic logarithm of the chin muscle's amplitude in microvolts, shape (n,)."""
     rate = signals.channels[name].rate
-    first, last = float(epochs.start[0]), float(epochs.start[-1]) + how.window
+    first, last = _span(epochs, how)
     signal = signals.read(name, first, last)
     if rate >= ENVELOPE_HZ:
         signal = signal - signal.mean()
