@@ -14,7 +14,7 @@ import yaml
 from converters import ecg
 from tests.models.encoders import LABELS, TEST_FOLD, VAL_FOLD, names, tiny, train_tiny, write_folds
 from tests.signals.cinc import write_cinc, write_record, write_reference
-from vitalfactory import errors
+from vitalfactory import errors, files
 from vitalfactory.card import SPLITS, read_card
 from vitalfactory.dataset import registry
 from vitalfactory.dataset.build import Summary
@@ -412,6 +412,7 @@ def test_the_encoders_place_by_default(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ecg, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
     assert f"{tmp_path}/checkpoints/mscnn: holds no encoder" in failure(
         capsys, "--input", place / "source", "--root", tmp_path, "--representation", "mscnn"
     )
