@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {"errors", "files", "card", "predictions", "recipes", "render", "download", "folds", "processor"}
+LEAVES = {"errors", "files", "card", "predictions", "recipes", "render", "download", "folds", "processor", "diagnosis"}
 SCRIPTS = {"converters", "eval", "benchmarks", "tests"}
 ALLOWED = {
     "signals": {"signals"},
+    "notes": {"notes"},
+    "endpoint": {"endpoint"},
     "models": {"models", "signals"},
     "dataset": {"dataset", "models.embedded"},
     "scoring": {"scoring"},
@@ -22,6 +24,7 @@ LEAF_ORDER = {
     "download": {"errors", "files"},
     "folds": {"errors", "files"},
     "processor": set(),
+    "diagnosis": {"errors", "files"},
     "predictions": {"errors", "files", "card", "processor"},
     "render": {"errors", "files", "recipes"},
 }
