@@ -39,7 +39,7 @@ _FIELDS = {
 """A field to the names that models give it."""
 
 _SEPARATORS = re.compile(r"[,，、;；\n]+")
-_ENDS = " \t.。:：!！\"'“”‘’`*"
+_ENDS = " .。:：!！\"'“”‘’`*"
 
 
 def split_names(text: str) -> list[str]:
@@ -142,7 +142,7 @@ def _from_lines(text: str) -> Diagnosis | None:
 @cache
 def _labelled() -> re.Pattern[str]:
     names = sorted((name for known in _FIELDS.values() for name in known), key=len, reverse=True)
-    return re.compile(rf"^[\s\-#*\"'【]*({'|'.join(names)})[\s*\"'】]*[:：]", re.IGNORECASE | re.MULTILINE)
+    return re.compile(rf"^[\s\-#*\"'【]*({'|'.join(names)})[\s*\"'】]*[:：]\**", re.IGNORECASE | re.MULTILINE)
 
 
 def _from_fields(given: Mapping[str, Any]) -> Diagnosis | None:
@@ -168,9 +168,9 @@ def normalise(name: str) -> str:
 
     Blanks between Chinese characters fall away; between other words one is kept.
     """
-    text = unicodedata.normalize("NFKC", name).casefold().strip(_ENDS)
-    text = re.sub(r"(?<=[\u3400-\u9fff])\s+|\s+(?=[\u3400-\u9fff])", "", text)
-    return re.sub(r"\s+", " ", text)
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    text = " ".join(folded.split()).strip(_ENDS)
+    return re.sub(r"(?<=[\u3400-\u9fff]) | (?=[\u3400-\u9fff])", "", text)
 
 
 class Synonyms:
@@ -183,12 +183,15 @@ class Synonyms:
     """
 
     def __init__(self, names: Mapping[str, str] | None = None) -> None:
-        self._names = {normalise(name): normalise(known) for name, known in (names or {}).items()}
+        self._known = {normalise(name): known.strip() for name, known in (names or {}).items()}
 
     def __call__(self, name: str) -> str:
         """Name a disease as it is known, in its normal form."""
-        plain = normalise(name)
-        return self._names.get(plain, plain)
+        return normalise(self.say(name))
+
+    def say(self, name: str) -> str:
+        """Name a disease as it is known, as that name is written; one that is not in the table stays as it is."""
+        return self._known.get(normalise(name), name)
 
     def set_of(self, names: Iterable[str]) -> frozenset[str]:
         """Name several diseases, each once."""
@@ -212,9 +215,9 @@ def read_synonyms(path: Path) -> Synonyms:
     for number, cells in read_csv(path):
         known, *others = (cell for cell in cells if cell)
         for name in (known, *others):
-            if (plain := normalise(name)) in names and names[plain] != normalise(known):
+            if names.setdefault(normalise(name), known) != known:
                 raise VitalFactoryError(
-                    f"{path}:{number}: {name!r} already stands for {names[plain]!r}; expected one disease for each name"
+                    f"{path}:{number}: {name!r} already stands for {names[normalise(name)]!r}; "
+                    "expected one disease for each name"
                 )
-            names[plain] = normalise(known)
     return Synonyms(names)
