@@ -185,60 +185,16 @@ def take_over(folder: Path, file: Path, data: Path, split: str, model: str) -> N
         The file has another number of lines than the split, or a line that is not about its row.
     """
     from vitalfactory.card import read_card
-    from vitalfactory.files import read_jsonl, sha256, write_text
-    from vitalfactory.predictions import Prediction, dataset_manifest, open_run, predictions_file
+    from vitalfactory.predictions import Prediction
     from vitalfactory.scoring.parsing import Parser
+    from vitalfactory.scoring.taken import from_llamafactory, keep
 
-    card = read_card(data / "card.json")
-    parser = Parser.from_card(card)
-    rows = list(read_jsonl(data / f"{split}.jsonl"))
-    written = list(read_jsonl(file))
-    if len(written) != len(rows):
-        raise VitalFactoryError(
-            f"{file}: {len(written)} lines, {data / f'{split}.jsonl'} has {len(rows)}; expected one line a row: "
-            f"predict on {card.name}_{split} alone, without max_samples"
-        )
+    parser = Parser.from_card(read_card(data))
     predictions = []
-    for number, (line, row) in enumerate(zip(written, rows, strict=True), 1):
-        if fault := _disagreement(line, row):
-            raise VitalFactoryError(
-                f"{file}:{number}: {fault} (row {row['id']!r} of {split}.jsonl); the order is not the dataset's"
-            )
-        text = line["predict"].encode("utf-8", "replace").decode("utf-8")
-        answer = {"probabilities": None, "text": text, "parsed": parser.parse(text)}
-        predictions.append(Prediction(id=row["id"], group=row["group"], label=row["label"], **answer))
-    manifest = {
-        "model": model,
-        "method": "language model",
-        "recipe": None,
-        "adapter": None,
-        **dataset_manifest(data, card),
-    }
-    open_run(folder, manifest, {"generations": {"file": file.name, "sha256": sha256(file)}}, data / "card.json")
-    path = predictions_file(folder, split, "generations")
-    write_text(path, "".join(prediction.line() for prediction in predictions))
-
-
-def _disagreement(line: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
-    """Say how a line of LLaMA-Factory's output contradicts the row in the same place."""
-    for name in ("prompt", "predict", "label"):
-        if not isinstance(line.get(name), str):
-            return f"expected a text under {name!r}"
-    question, output = _told(row)
-    if line["label"].strip() != output.strip():
-        return f"label {line['label'].strip()!r} is not the row's output {output.strip()!r}"
-    # Decoding may change the space around punctuation.
-    if "".join(question.split()) not in "".join(line["prompt"].split()):
-        return "the prompt does not hold the row's input"
-    return None
-
-
-def _told(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what a row asks and what it answers, Alpaca or ShareGPT."""
-    if "messages" in row:
-        *_, question, answer = (str(message["content"]) for message in row["messages"])
-        return question.replace("<image>", ""), answer
-    return str(row.get("input") or row["instruction"]), str(row["output"])
+    for row, text in from_llamafactory(file, data, split):
+        known = {"id": row["id"], "group": row["group"], "label": row["label"]}
+        predictions.append(Prediction(**known, probabilities=None, text=text, parsed=parser.parse(text)))
+    keep(folder, data, split, predictions, model, file)
 
 
 def table_of(metrics: Mapping[str, Any]) -> str:

@@ -2,9 +2,9 @@
 
     python eval/compare.py results/ecg_rule results/ecg_boosted results/ecg_smollm2 --against results/ecg_boosted
 
-Reads what eval/classify.py wrote. Every run is compared with one of them, by default the first one named: by the
-differences of its figures, and by McNemar's exact test of which rows each has right. Runs over datasets that tell
-the same records differently can be compared: the same rows are those with the same ids, groups and labels.
+Reads what eval/classify.py or eval/diagnosis.py wrote. Every run is compared with one of them, by default the first one
+named: by the differences of its figures, and by McNemar's exact test of which rows each has right. Runs over datasets
+that tell the same records differently can be compared: the same rows are those with the same ids, groups and labels.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from vitalfactory.errors import VitalFactoryError, closest, run
 if TYPE_CHECKING:
     from vitalfactory.card import Card
     from vitalfactory.predictions import Prediction
-    from vitalfactory.scoring.intervals import Figure
+    from vitalfactory.scoring.intervals import Figure, Statistics
 
 FIGURES = ("auroc", "f1", "sensitivity", "specificity")
 FIGURES_OF_MANY = ("auroc", "macro_f1", "balanced_accuracy", "kappa")
-COMPARED = ("auroc", "f1", "macro_f1", "mean_f1_scored")
+FIGURES_OF_DIAGNOSES = ("micro_f1", "macro_f1", "set_match", "json_valid", "evidence")
+COMPARED = ("auroc", "f1", "micro_f1", "macro_f1", "mean_f1_scored", "set_match")
 NEEDED = {"run", "split", "answered", "figures", "per_class", "free_text", "majority", "threshold", "manifest"}
 NO_FIGURE: Figure = {"value": None, "low": None, "high": None}
 MANY_ROWS_A_GROUP = (
     "McNemar's test takes rows as independent, and here a group has several: the intervals, over groups, say more."
 )
-SYNTHETIC = "Synthetic recordings: these figures say nothing about patients."
+SYNTHETIC = "Synthetic data: these figures say nothing about patients."
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A run that eval/classify.py has judged.
+    """A run that eval/classify.py or eval/diagnosis.py has judged.
 
     Attributes
     ----------
@@ -69,7 +70,7 @@ class Judged:
 
         found = figure_in(self.metrics, name)
         if found is None:
-            raise VitalFactoryError(f"{self.folder}: has no figure {name!r}; run python eval/classify.py {self.folder}")
+            raise VitalFactoryError(f"{self.folder}: has no figure {name!r}; run {_judge_of(self.card)} {self.folder}")
         return found
 
     def free_text(self) -> tuple[Figure, Figure]:
@@ -86,8 +87,21 @@ class Judged:
         from vitalfactory.scoring.metrics import decide
 
         rows = [self.rows[name] for name in names]
+        if self.card.kind == "diagnosis":
+            return [row.label == row.parsed for row in rows]
         decided = decide(rows, self.card, self.metrics["threshold"])
         return [row.label == decision for row, decision in zip(rows, decided, strict=True)]
+
+    def statistics(self, names: Sequence[str]) -> Statistics[tuple[str, str]]:
+        """Make the function that computes the run's figures from weights of rows."""
+        from vitalfactory.diagnosis import Synonyms
+        from vitalfactory.scoring import diagnosis, metrics
+
+        rows = [self.rows[name] for name in names]
+        if self.card.kind != "diagnosis":
+            return metrics.figures_of(rows, self.card, self.metrics["threshold"])
+        answers = diagnosis.read_answers(rows, None, Synonyms())
+        return diagnosis.figures_of(answers, diagnosis.values_of(answers, self.card.language))
 
 
 def read_judged(folder: Path) -> Judged:
@@ -100,17 +114,21 @@ def read_judged(folder: Path) -> Judged:
     """
     from vitalfactory.card import read_card
     from vitalfactory.files import read_json
-    from vitalfactory.predictions import predictions_file, read_predictions
+    from vitalfactory.predictions import named, predictions_file, read_predictions
 
     if not (folder / "metrics.json").is_file():
         raise VitalFactoryError(f"{folder}: holds no metrics.json; run python eval/classify.py {folder} first")
-    metrics = read_json(folder / "metrics.json")
+    card, metrics = read_card(folder / "card.json"), read_json(folder / "metrics.json")
     if not isinstance(metrics, dict) or not set(metrics) >= NEEDED:
-        raise VitalFactoryError(
-            f"{folder / 'metrics.json'}: not of this version; run python eval/classify.py {folder} again"
-        )
-    rows = read_predictions(predictions_file(folder, metrics["split"], metrics["answered"]))
-    return Judged(folder, metrics, read_card(folder / "card.json"), {row.id: row for row in rows})
+        raise VitalFactoryError(f"{folder / 'metrics.json'}: not of this version; run {_judge_of(card)} {folder} again")
+    path = predictions_file(folder, metrics["split"], metrics["answered"])
+    if card.kind == "diagnosis":
+        path = folder / named("sets.jsonl", metrics["split"])
+    return Judged(folder, metrics, card, {row.id: row for row in read_predictions(path)})
+
+
+def _judge_of(card: Card) -> str:
+    return f"python eval/{'diagnosis' if card.kind == 'diagnosis' else 'classify'}.py"
 
 
 def check_same_rows(runs: Sequence[Judged]) -> None:
@@ -133,6 +151,8 @@ def _difference(first: Judged, other: Judged) -> str | None:
         return f"judged on other splits, {other.metrics['split']} and {first.metrics['split']}"
     if (other.card.labels, other.card.positive) != (first.card.labels, first.card.positive):
         return f"other labels, {', '.join(other.card.labels)} and {', '.join(first.card.labels)}"
+    if other.metrics.get("synonyms") != first.metrics.get("synonyms"):
+        return "judged with other synonyms"
     missing, new = first.rows.keys() - other.rows.keys(), other.rows.keys() - first.rows.keys()
     if missing or new:
         some = min(missing or new)
@@ -161,11 +181,11 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
         column that says nothing is left out: the dataset where all runs are about one, free text where none has any.
     """
     from vitalfactory.scoring.intervals import tell
-    from vitalfactory.scoring.metrics import main_f1, title_of
+    from vitalfactory.scoring.metrics import main_f1
 
-    scored = runs[0].card.scored
-    titles = [title_of(name, scored) for name in figures]
-    head = ["Run", "Model", "Dataset", *titles, f"{title_of(main_f1(runs[0].card), scored)} in free text", "Parsed"]
+    card = runs[0].card
+    titles = [_title(name, card) for name in figures]
+    head = ["Run", "Model", "Dataset", *titles, f"{_title(main_f1(card), card)} in free text", "Parsed"]
     lines = [
         [
             run.name,
@@ -181,6 +201,14 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
     kept = [place for place in range(len(head)) if place not in dropped]
     whole = [head, *_majority(runs[0], figures), *lines]
     return _lay_out([[line[place] for place in kept] for line in whole], markdown)
+
+
+def _title(name: str, card: Card) -> str:
+    from vitalfactory.scoring import diagnosis
+    from vitalfactory.scoring.metrics import title_of
+
+    known = diagnosis.FIGURES if card.kind == "diagnosis" else {}
+    return known.get(name) or title_of(name, card.scored)
 
 
 def _majority(judged: Judged, figures: Sequence[str]) -> list[list[str]]:
@@ -246,13 +274,11 @@ def differences(runs: Sequence[Judged], against: Judged, figures: Sequence[str])
 
 def _paired(first: Judged, other: Judged, figures: Sequence[str]) -> dict[str, Figure]:
     from vitalfactory.scoring.intervals import Floats, bootstrap
-    from vitalfactory.scoring.metrics import figures_of, key_of
+    from vitalfactory.scoring.metrics import key_of
 
     names = sorted(first.rows)
     groups = [first.rows[name].group for name in names]
-    here, there = (
-        figures_of([run.rows[name] for name in names], run.card, run.metrics["threshold"]) for run in (first, other)
-    )
+    here, there = first.statistics(names), other.statistics(names)
 
     def statistics(weights: Floats) -> dict[str, Floats]:
         ours, theirs = here(weights), there(weights)
@@ -302,7 +328,7 @@ def mcnemar(runs: Sequence[Judged], against: Judged) -> list[dict[str, Any]]:
 def differences_table(
     found: Sequence[Mapping[str, Any]],
     tests: Sequence[Mapping[str, Any]],
-    scored: Sequence[str] | None = None,
+    card: Card,
     *,
     markdown: bool = False,
 ) -> str:
@@ -314,18 +340,16 @@ def differences_table(
         Of :func:`differences`.
     tests : sequence of mapping
         Of :func:`mcnemar`: one a run.
-    scored : sequence of str or None
-        The card's scored labels.
+    card : Card
     markdown : bool
     """
     from vitalfactory.scoring.intervals import tell
-    from vitalfactory.scoring.metrics import title_of
 
     names = list(dict.fromkeys(row["figure"] for row in found))
     told = {
         (row["run"], row["figure"]): tell(row["difference"], "+") + (" *" if row["excludes_0"] else "") for row in found
     }
-    head = [f"Minus {tests[0]['against']}", *(title_of(name, scored) for name in names)]
+    head = [f"Minus {tests[0]['against']}", *(_title(name, card) for name in names)]
     lines = [
         [
             test["run"],
@@ -385,7 +409,7 @@ def compare(
     tests = mcnemar(runs, reference_run)
     parts = [table(runs, columns, markdown=markdown)]
     if tests:
-        parts.append(differences_table(found, tests, card.scored, markdown=markdown))
+        parts.append(differences_table(found, tests, card, markdown=markdown))
         parts.append(f"Differences [95 % interval]; * is an interval without 0. {_caveat(reference_run)}".rstrip())
     if any(run.metrics["manifest"].get("synthetic") for run in runs):
         parts.append(SYNTHETIC)
@@ -412,6 +436,8 @@ def default_figures(card: Card) -> tuple[str, ...]:
     """Choose the columns of a task's table."""
     from vitalfactory.scoring.metrics import F1_OF
 
+    if card.kind == "diagnosis":
+        return FIGURES_OF_DIAGNOSES
     if card.scored:
         return ("mean_f1_scored", *(f"{F1_OF}{label}" for label in card.scored), "auroc")
     return FIGURES if card.positive else FIGURES_OF_MANY
@@ -423,10 +449,11 @@ def _caveat(judged: Judged) -> str:
 
 
 def _check_names(figures: Sequence[str]) -> None:
+    from vitalfactory.scoring import diagnosis
     from vitalfactory.scoring.metrics import F1_OF
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
-    known = [name for name in NAMES if name != "parse_rate"]  # which has a column of its own
+    known = [name for name in {**NAMES, **diagnosis.FIGURES} if name != "parse_rate"]  # which has a column of its own
     for name in figures:
         if name not in known and not name.startswith(F1_OF):
             near = closest(name, known) or f"; expected some of {', '.join(known)}"

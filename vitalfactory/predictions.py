@@ -9,8 +9,9 @@ dataset's card.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from vitalfactory.processor import hardware
 PACKAGES = ("vitalfactory", "llamafactory", "torch", "transformers", "peft", "scikit-learn")
 
 Answered = Literal["predictions", "generations", "samples"]
+Answer = Callable[[Sequence[dict[str, Any]]], Iterator["Prediction"]]
 
 
 class Prediction(BaseModel):
@@ -153,8 +155,28 @@ def open_run(run: Path, manifest: dict[str, Any], decoding: dict[str, Any], card
     VitalFactoryError
         The folder holds another run.
     """
-    path = run / "run.json"
-    with lock(run / ".lock"):
+    note_run(run / "run.json", run, manifest, decoding)
+    write_text(run / "card.json", card.read_text(encoding="utf-8"))
+
+
+def note_run(path: Path, run: Path, manifest: Mapping[str, Any], decoding: Mapping[str, Any]) -> None:
+    """Write what answers are made with, or check that it is what those at hand were made with.
+
+    Parameters
+    ----------
+    path : Path
+        The manifest's file.
+    run : Path
+        What holds the answers, as errors name it.
+    manifest, decoding : mapping
+        See :func:`open_run`.
+
+    Raises
+    ------
+    VitalFactoryError
+        The answers at hand were made with something else.
+    """
+    with lock(path.with_name(f".{path.name}.lock")):
         old = read_json(path) if path.exists() else {}
         changed = [key for key, value in manifest.items() if old and old.get(key) != value]
         if changed:
@@ -171,17 +193,12 @@ def open_run(run: Path, manifest: dict[str, Any], decoding: dict[str, Any], card
             "date": datetime.now(UTC).date().isoformat(),
         }
         write_json(path, written)
-        write_text(run / "card.json", card.read_text(encoding="utf-8"))
 
 
 def answer_rows(
-    run: Path,
-    split: str,
-    answered: Answered,
-    rows: Sequence[dict[str, Any]],
-    answer: Callable[[Sequence[dict[str, Any]]], Iterator[Prediction]],
+    run: Path, split: str, answered: Answered, rows: Sequence[dict[str, Any]], answer: Answer, save_every: int = 0
 ) -> str:
-    """Answer the rows that a run has not answered yet, each kept as soon as it is there.
+    """Answer a split's rows into a run's folder.
 
     Parameters
     ----------
@@ -191,8 +208,8 @@ def answer_rows(
     answered : {'predictions', 'generations', 'samples'}
     rows : sequence of dict
         The split's rows.
-    answer : callable
-        Takes the rows still to do and yields their predictions in any order.
+    answer, save_every
+        See :func:`keep_answers`.
 
     Returns
     -------
@@ -206,14 +223,47 @@ def answer_rows(
     """
     path = predictions_file(run, split, answered)
     start = time.perf_counter()
+    new = keep_answers(path, rows, answer, save_every)
+    rate = new / (time.perf_counter() - start)
+    return f"{split}: {path}, {new} of {len(rows)} rows answered now, {rate:.1f} rows/s"
+
+
+def keep_answers(path: Path, rows: Sequence[dict[str, Any]], answer: Answer, save_every: int = 0) -> int:
+    """Answer the rows that a file does not answer yet, each kept as soon as it is there.
+
+    Parameters
+    ----------
+    path : Path
+        JSON Lines of predictions; in the end those of the rows stand first, in their order.
+    rows : sequence of dict
+        Each has an id of its own.
+    answer : callable
+        Takes the rows still to do and yields their predictions in any order. A row that it leaves out stays to do.
+    save_every : int
+        Every answer outlives the process as soon as it is there; every ``save_every`` answers also outlive a loss of
+        power. 0 leaves that to the end.
+
+    Returns
+    -------
+    int
+        How many rows were answered now.
+
+    Raises
+    ------
+    VitalFactoryError
+        Another process is at work on the same file.
+    """
     with lock(path.with_name(f".{path.name}.lock"), wait=False):
         done = {row["id"]: validate(row, str(path)) for row in recover_jsonl(path)}
+        before = len(done)
         todo = [row for row in rows if row["id"] not in done]
         with path.open("a", encoding="utf-8") as stream:
-            for prediction in answer(todo):
+            for number, prediction in enumerate(answer(todo) if todo else (), 1):
                 done[prediction.id] = prediction
                 stream.write(prediction.line())
                 stream.flush()
-        write_text(path, "".join(done[row["id"]].line() for row in rows))
-    rate = len(todo) / (time.perf_counter() - start)
-    return f"{split}: {path}, {len(todo)} of {len(rows)} rows answered now, {rate:.1f} rows/s"
+                if save_every and number % save_every == 0:
+                    os.fsync(stream.fileno())
+        first = [row["id"] for row in rows if row["id"] in done]
+        write_text(path, "".join(done[name].line() for name in dict.fromkeys([*first, *done])))
+    return len(done) - before

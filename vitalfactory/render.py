@@ -8,7 +8,7 @@ LLaMA-Factory takes some 15 seconds and 850 MB; nothing here imports it before a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from types import SimpleNamespace
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.recipes import resolve
 
+Convert = Callable[[dict[str, Any]], dict[str, Any]]
 QWEN2_VL_MAX_PIXELS = 28 * 28 * 16384
 """Of the preprocessor_config.json published with Qwen2-VL."""
 
@@ -54,18 +55,10 @@ class Renderer:
     """
 
     def __init__(self, recipe: Mapping[str, Any], tokenizer: Any, registry: Mapping[str, Any], dataset: str) -> None:
-        from llamafactory.data.converter import get_dataset_converter
-        from llamafactory.data.parser import get_dataset_list
         from llamafactory.data.template import get_template_and_fix_tokenizer
-        from llamafactory.hparams import DataArguments
 
-        known = {field.name for field in fields(DataArguments)} - {"dataset", "eval_dataset", "val_size"}
-        media = resolve(str(recipe.get("media_dir") or recipe.get("dataset_dir") or "."))
-        given = {key: value for key, value in recipe.items() if key in known}
+        self._convert, arguments = _converter(recipe, registry, dataset)
         try:
-            arguments = DataArguments(**{**given, "media_dir": str(media)})
-            attributes = get_dataset_list([dataset], dict(registry))[0]
-            self._convert = get_dataset_converter(attributes.formatting, attributes, arguments)
             self.template = get_template_and_fix_tokenizer(tokenizer, arguments)
         except (ValueError, TypeError) as error:
             raise VitalFactoryError(f"LLaMA-Factory refuses {dataset}: {error}") from None
@@ -166,6 +159,77 @@ class Renderer:
     def stop_ids(self) -> list[int]:
         """Token ids that end an answer."""
         return sorted(self.template.get_stop_token_ids(self.tokenizer))
+
+
+class Chat:
+    """Turns rows of one registered dataset into the chat messages that a recipe's template puts into tokens.
+
+    It needs no tokenizer: a server renders the messages with the model's own.
+
+    Parameters
+    ----------
+    recipe, registry, dataset
+        See :class:`Renderer`.
+
+    Raises
+    ------
+    VitalFactoryError
+        LLaMA-Factory does not know the template, or refuses the dataset's entry or the arguments.
+    """
+
+    def __init__(self, recipe: Mapping[str, Any], registry: Mapping[str, Any], dataset: str) -> None:
+        from llamafactory.data.template import TEMPLATES
+
+        self._convert, arguments = _converter(recipe, registry, dataset)
+        if arguments.template not in TEMPLATES:
+            raise VitalFactoryError(
+                f"template {arguments.template!r} of the recipe: LLaMA-Factory has none of that name"
+            )
+        own = TEMPLATES[arguments.template].default_system
+        self._system: str = own if arguments.default_system is None else arguments.default_system
+
+    def messages(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Lay out a row up to its last answer.
+
+        Parameters
+        ----------
+        row : mapping
+            One row of the dataset.
+
+        Returns
+        -------
+        list of dict
+            ``role`` and ``content``; the system message that LLaMA-Factory trains with first, where there is one.
+
+        Raises
+        ------
+        VitalFactoryError
+            The row has images.
+        """
+        aligned = self._convert(dict(row))
+        if aligned["_images"]:
+            raise VitalFactoryError(
+                f"{row.get('id')}: rows with images are not sent to an endpoint; load the model here"
+            )
+        system = aligned["_system"] or self._system
+        return [*([{"role": "system", "content": system}] if system else []), *aligned["_prompt"]]
+
+
+def _converter(recipe: Mapping[str, Any], registry: Mapping[str, Any], dataset: str) -> tuple[Convert, Any]:
+    """Set up LLaMA-Factory's own converter of a dataset's rows, and its arguments about data."""
+    from llamafactory.data.converter import get_dataset_converter
+    from llamafactory.data.parser import get_dataset_list
+    from llamafactory.hparams import DataArguments
+
+    known = {field.name for field in fields(DataArguments)} - {"dataset", "eval_dataset", "val_size"}
+    media = resolve(str(recipe.get("media_dir") or recipe.get("dataset_dir") or "."))
+    given = {key: value for key, value in recipe.items() if key in known}
+    try:
+        arguments = DataArguments(**{**given, "media_dir": str(media)})
+        attributes = get_dataset_list([dataset], dict(registry))[0]
+        return get_dataset_converter(attributes.formatting, attributes, arguments), arguments
+    except (ValueError, TypeError) as error:
+        raise VitalFactoryError(f"LLaMA-Factory refuses {dataset}: {error}") from None
 
 
 class _ImageSizes:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from converters import ecg
+from converters import clinical, ecg
 from tests.tiny import make_qwen2
-from vitalfactory.files import ROOT, write_text
+from vitalfactory.files import ROOT, write_jsonl, write_text
 from vitalfactory.recipes import read_recipe
 
 RECIPE = ROOT / "train_configs" / "ecg_smollm2_lora.yaml"
@@ -36,6 +36,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     write_text(recipe, yaml.safe_dump(changed))
     ecg.convert(synthetic=24, split="50/25/25", root=root, recipe=recipe, workers=1)
     return Workplace(root, model, recipe, adapter)
+
+
+NOTES = (("Asthma", "wheeze after running"), ("Gout", "a hot swollen toe"), ("Anaemia", "haemoglobin 7.1 g/dL"))
+LONGEST_NOTE = 300
+
+
+@pytest.fixture(scope="session")
+def notes(place: Workplace) -> Workplace:
+    """Add a dataset of notes, named clinical."""
+    rows = [
+        {"id": number, "note": f"Seen on day {number}: {finding}.", "diseases": name, "reason": finding}
+        for number in range(12)
+        for name, finding in [NOTES[number % 3]]
+    ]
+    write_jsonl(place.root / "labelled.jsonl", rows)
+    options = {"split": "50/25/25", "root": place.root, "recipe": place.recipe, "workers": 1}
+    clinical.convert(labels=place.root / "labelled.jsonl", longest_note=LONGEST_NOTE, **options)
+    return place
 
 
 def _make_adapter(model: Path, folder: Path) -> Path:

@@ -12,6 +12,7 @@ from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_json, read_jsonl
 from vitalfactory.predictions import read_predictions
 from vitalfactory.render import Renderer
+from vitalfactory.scoring import generation
 from vitalfactory.scoring.model import add_arguments, load, read_job
 
 SAMPLE = ("--adapter", "none", "--limit", "3", "--max-new-tokens", "4", "--sample", "3", "--temperature", "0.9")
@@ -55,7 +56,7 @@ def test_draws_follow_the_models_distribution() -> None:
     import torch
 
     scores = torch.tensor([2.0, 1.0, 0.0, -30.0])
-    draws = [generate._Draws(generate.Sampling(1, 0.5, 2026), f"row{number}") for number in range(4000)]
+    draws = [generation._Draws(generation.Sampling(1, 0.5, 2026), f"row{number}") for number in range(4000)]
     counts = Counter(int(draw(scores).argmax()) for draw in draws)
     wanted = (scores / 0.5).softmax(0).tolist()
     for token, share in enumerate(wanted):
@@ -87,8 +88,8 @@ def test_an_answer_is_cut_where_no_token_ended_it(place: Workplace, monkeypatch:
     model, tokenizer = load(job)
     renderer = Renderer(job.recipe, tokenizer, job.registry, "ecg_test")
     prompts = [renderer.render(row).prompt for row in job.rows("test", 2)]
-    told = generate._decode(model, renderer, prompts, [{}, {}], 1, [])
+    told = generation.decode_batch(model, renderer, prompts, [{}, {}], 1, [])
     assert [cut for _, cut in told] == [True, True]
     # The first token that comes out ends an answer from now on.
     monkeypatch.setattr(Renderer, "stop_ids", tokenizer.encode(told[0][0], add_special_tokens=False)[:1])
-    assert generate._decode(model, renderer, prompts[:1], [{}], 3, [])[0][1] is False
+    assert generation.decode_batch(model, renderer, prompts[:1], [{}], 3, [])[0][1] is False

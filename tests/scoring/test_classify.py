@@ -16,6 +16,7 @@ from tests.scoring.conftest import ROOT, MakeRun, make_rows
 from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import read_json, write_json, write_jsonl
+from vitalfactory.scoring.taken import disagreement
 
 
 @pytest.fixture
@@ -212,7 +213,7 @@ def test_generated_predictions_become_a_run(
     ("place", "changes", "message"),
     [
         (None, {}, "39 lines, .* has 40"),
-        (4, {"label": "no AF"}, r"jsonl:5: label 'no AF' is not the row's output 'AF'"),
+        (4, {"label": "no AF"}, r"jsonl:5: its label is not the row's output"),
         (6, {"prompt": "another"}, r"jsonl:7: the prompt does not hold the row's input \(row 'test006'"),
         (2, {"predict": None}, r"jsonl:3: expected a text under 'predict'"),
     ],
@@ -239,9 +240,9 @@ def test_generated_predictions_of_another_dataset_are_an_error(
     assert not (tmp_path / "taken").exists()
 
 
-def test_turns_of_a_conversation_are_joined_too(classify: ModuleType) -> None:
+def test_turns_of_a_conversation_are_joined_too() -> None:
     row = {"messages": [{"role": "user", "content": "<image>What is it?"}, {"role": "assistant", "content": "AF"}]}
-    assert classify._disagreement({"prompt": "x What  is it?", "predict": "", "label": "AF"}, row) is None
+    assert disagreement({"prompt": "x What  is it?", "predict": "", "label": "AF"}, row) is None
 
 
 def test_generated_predictions_need_the_dataset(classify: ModuleType) -> None:
@@ -249,7 +250,9 @@ def test_generated_predictions_need_the_dataset(classify: ModuleType) -> None:
         classify.main(["run", "--generated-predictions", "file"])
 
 
-@pytest.mark.parametrize("name", ["classify", "compare", "free_text", "wordings", "score", "generate"])
+@pytest.mark.parametrize(
+    "name", ["classify", "compare", "free_text", "wordings", "score", "generate", "diagnosis", "smooth"]
+)
 def test_help_is_quick(name: str) -> None:
     start = time.perf_counter()
     subprocess.run([sys.executable, str(ROOT / "eval" / f"{name}.py"), "--help"], check=True, capture_output=True)

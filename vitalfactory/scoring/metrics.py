@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vitalfactory.card import Card
+from vitalfactory.card import Card, Kind
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import lock, write_text
 from vitalfactory.predictions import Prediction
@@ -126,7 +126,7 @@ def figure_in(measured: Mapping[str, Any], name: str) -> Figure | None:
     return found
 
 
-def check(rows: Sequence[Prediction], card: Card, where: str) -> None:
+def check(rows: Sequence[Prediction], card: Card, where: str, kind: Kind = "classify") -> None:
     """Check that predictions can be judged against a card.
 
     Parameters
@@ -135,15 +135,18 @@ def check(rows: Sequence[Prediction], card: Card, where: str) -> None:
     card : Card
     where : str
         Named in errors.
+    kind : {'classify', 'diagnosis'}
+        The kind of answers that is expected.
 
     Raises
     ------
     VitalFactoryError
-        There are no rows; a gold or parsed label is not the card's; probabilities are missing in some
-        rows, not one for each label, not between 0 and 1, or do not add up to 1.
+        The card is of another kind; there are no rows; a gold or parsed label is not the card's;
+        probabilities are missing in some rows, not one for each label, not between 0 and 1, or do not add up
+        to 1. Of diagnoses, the gold names are no list or not the card's; what is said may be any name.
     """
-    if card.kind != "classify":
-        raise VitalFactoryError(f"{where}: its answers are of the kind {card.kind!r}; expected 'classify'")
+    if card.kind != kind:
+        raise VitalFactoryError(f"{where}: its answers are of the kind {card.kind!r}; expected {kind!r}")
     if not rows:
         raise VitalFactoryError(f"{where}: holds no rows; run eval/score.py or eval/generate.py first")
     scored = sum(row.probabilities is not None for row in rows)
@@ -152,7 +155,7 @@ def check(rows: Sequence[Prediction], card: Card, where: str) -> None:
             f"{where}: {len(rows) - scored} of {len(rows)} rows have no probabilities; score all or none"
         )
     for row in rows:
-        if fault := _fault(row, card.labels):
+        if fault := (_fault if kind == "classify" else _fault_of_names)(row, card.labels):
             raise VitalFactoryError(f"{where}: row {row.id!r}: {fault}")
 
 
@@ -169,6 +172,14 @@ def _fault(row: Prediction, labels: Sequence[str]) -> str | None:
     if not all(0 <= value <= 1 for value in values) or not math.isclose(sum(values), 1, abs_tol=SUM_TOLERANCE):
         return f"probabilities {', '.join(map(str, values))} are not between 0 and 1 with a sum of 1"
     return None
+
+
+def _fault_of_names(row: Prediction, labels: Sequence[str]) -> str | None:
+    if not isinstance(row.label, list) or not row.label:
+        return f"label {row.label!r} is no list of names"
+    if unknown := set(row.label) - set(labels):
+        return f"label {min(unknown)!r} is not one of the {len(labels)} names of the card"
+    return f"parsed {row.parsed!r} is no list of names" if isinstance(row.parsed, str) else None
 
 
 def probabilities_of(rows: Sequence[Prediction], labels: Sequence[str]) -> Floats | None:

@@ -44,6 +44,8 @@ class Job:
     card : Card
     out : Path
         The run's folder.
+    endpoint : str or None
+        Where the model is asked; None where it is loaded here.
     """
 
     recipe: dict[str, Any]
@@ -54,6 +56,7 @@ class Job:
     registry: dict[str, Any]
     card: Card
     out: Path
+    endpoint: str | None = None
 
     def rows(self, split: str, limit: int | None) -> list[dict[str, Any]]:
         """Read a split's rows, the first ``limit`` of them."""
@@ -67,16 +70,22 @@ class Job:
 
     def manifest(self) -> dict[str, Any]:
         """Name what answers depend on: the model, its adapter and the dataset, with their hashes."""
-        from vitalfactory.predictions import dataset_manifest, shown
+        from vitalfactory.predictions import dataset_manifest
+
+        return {**self.model_manifest(), **dataset_manifest(self.folder, self.card)}
+
+    def model_manifest(self) -> dict[str, Any]:
+        """Name the model and its adapter."""
+        from vitalfactory.predictions import shown
 
         return {
             "model": str(self.recipe["model_name_or_path"]),
             "method": "language model",
+            "endpoint": self.endpoint,
             "recipe": self.recipe_name,
             "template": self.recipe.get("template"),
             "adapter": shown(self.adapter) if self.adapter else None,
             "adapter_sha256": _adapter_hash(self.adapter) if self.adapter else None,
-            **dataset_manifest(self.folder, self.card),
         }
 
 

@@ -122,16 +122,32 @@ def report(
         *(section.html for section in more),
         _free_text(metrics),
         _examples(metrics, test, card, previews, rows),
-        _manifest(manifest),
+        manifest_table(manifest),
         "<footer>Not a medical device: these figures describe one run on one dataset, and nothing here may guide the "
         "care of a patient.</footer>",
     ]
-    style = STYLE + "".join(section.style for section in more)
+    return page(metrics["run"], banner, sections, "".join(section.style for section in more))
+
+
+def page(run: str, banner: str, sections: Sequence[str], style: str = "") -> str:
+    """Frame a run's page: one file that needs nothing beside itself.
+
+    Parameters
+    ----------
+    run : str
+        The run's name.
+    banner : str
+        HTML over the whole page, or nothing.
+    sections : sequence of str
+        HTML; empty ones are left out.
+    style : str
+        CSS after the page's own.
+    """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escaped(metrics['run'])}: figures</title><style>{style}</style></head>\n"
+        f"<title>{escaped(run)}: figures</title><style>{STYLE}{style}</style></head>\n"
         f"<body>{GRID}{banner}<main>\n" + "\n".join(part for part in sections if part) + "\n</main></body></html>\n"
     )
 
@@ -184,9 +200,9 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
     lines = "".join(
         f"<tr><td>{escaped(title_of(name, metrics['scored']))}</td>"
-        f"<td class='number'><b>{number(figure['value'])}</b></td><td class='number'>{_interval(figure)}</td>"
+        f"<td class='number'><b>{number(figure['value'])}</b></td><td class='number'>{interval(figure)}</td>"
         f"<td class='number'>{number(usual[name]['value']) if name in usual else '—'}</td>"
-        f"<td class='bar'>{_bar(figure, usual.get(name))}</td></tr>"
+        f"<td class='bar'>{bar(figure, usual.get(name))}</td></tr>"
         for name, figure in shown.items()
         if figure["value"] is not None
     )
@@ -201,11 +217,12 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _interval(figure: Mapping[str, float | None], digits: int = 3) -> str:
+def interval(figure: Mapping[str, float | None], digits: int = 3) -> str:
+    """Write an interval, a dash where there is none."""
     return "—" if figure["low"] is None else f"{number(figure['low'], digits)} to {number(figure['high'], digits)}"
 
 
-def _bar(figure: Mapping[str, float | None], usual: Mapping[str, float | None] | None) -> str:
+def bar(figure: Mapping[str, float | None], usual: Mapping[str, float | None] | None) -> str:
     """Draw a value, its interval and the baseline on a track from 0 to 1."""
 
     def place(value: float | None) -> str:
@@ -338,8 +355,8 @@ def _precision_recall(curves: Sequence[Curve], metrics: Mapping[str, Any]) -> st
 
 def told(figure: Mapping[str, float | None], digits: int = 3) -> str:
     """Write a figure with its interval."""
-    interval = "" if figure["low"] is None else f" ({_interval(figure, digits)})"
-    return f"{number(figure['value'], digits)}{interval}"
+    beside = "" if figure["low"] is None else f" ({interval(figure, digits)})"
+    return f"{number(figure['value'], digits)}{beside}"
 
 
 def _point(x: float | None, y: float | None) -> str:
@@ -493,7 +510,8 @@ def _trace(preview: Mapping[str, Any]) -> str:
     )
 
 
-def _manifest(manifest: Mapping[str, Any]) -> str:
+def manifest_table(manifest: Mapping[str, Any]) -> str:
+    """Lay out how a run was made."""
     lines = "".join(f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in _flat(manifest))
     return f"<h2>How the run was made</h2><div class='card'><table class='manifest'>{lines}</table></div>"
 

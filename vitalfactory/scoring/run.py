@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitalfactory.card import Card, read_card
+from vitalfactory.card import Card, Kind, read_card
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
 from vitalfactory.predictions import Answered, Prediction, predictions_file, read_predictions
@@ -58,7 +58,7 @@ class Run:
         if not path.is_file() or not self.card.splits[split].rows:
             return None
         rows = read_predictions(path)
-        check(rows, self.card, str(path))
+        check(rows, self.card, str(path), self.card.kind)
         limit = self.manifest.get("decoding", {}).get(answered, {}).get("limit")
         total = len(source) if source is not None else self.card.splits[split].rows
         expected = min(total, limit or total)
@@ -85,15 +85,23 @@ def _compare(
     for row in rows:
         if row.id not in source:
             raise VitalFactoryError(f"{path}: row {row.id!r} is not in the dataset; it belongs to another one")
-        for name, value in (("label", row.label), ("group", row.group)):
-            if source[row.id].get(name) != value:
-                raise VitalFactoryError(
-                    f"{path}: row {row.id!r} has the {name} {value!r}; the dataset has {source[row.id].get(name)!r}"
-                )
+        known = source[row.id]
+        for name, value, expects in (
+            ("label", row.label, known.get("labels", known.get("label"))),
+            ("group", row.group, known.get("group")),
+        ):
+            if value != expects:
+                raise VitalFactoryError(f"{path}: row {row.id!r} has the {name} {value!r}; the dataset has {expects!r}")
 
 
-def open_folder(folder: Path) -> Run:
+def open_folder(folder: Path, kind: Kind = "classify") -> Run:
     """Open a run's folder.
+
+    Parameters
+    ----------
+    folder : Path
+    kind : str
+        The kind of answers that is expected.
 
     Raises
     ------
@@ -106,6 +114,6 @@ def open_folder(folder: Path) -> Run:
     if not isinstance(manifest, dict):
         raise VitalFactoryError(f"{folder / 'run.json'}: expected a JSON object")
     card = read_card(folder / "card.json")
-    if card.kind != "classify":
-        raise VitalFactoryError(f"{folder}: its answers are of the kind {card.kind!r}; expected 'classify'")
+    if card.kind != kind:
+        raise VitalFactoryError(f"{folder}: its answers are of the kind {card.kind!r}; expected {kind!r}")
     return Run(folder, manifest, card)
