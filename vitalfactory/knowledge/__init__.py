@@ -1,0 +1,1 @@
+"""Medical questions: files and knowledge graphs to questions with answers, checked. Knows no model."""
