@@ -1,5 +1,6 @@
 # make setup    the environment, .venv, from the lock
 # make demo     an ECG dataset, a fine-tuned model and its figures, in minutes; ECG=folder for real records
+# make demo-clinical    notes labelled by a teacher, a fine-tuned model and its figures
 # make test     every check: ruff, mypy, pytest (what CI runs)
 # make quick    the checks that take seconds
 # make lint     ruff and mypy
@@ -8,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test quick lint lock
+.PHONY: setup demo demo-clinical test quick lint lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,6 +37,9 @@ $(READY): requirements.txt requirements-data.txt pyproject.toml
 
 demo: setup
 	$(BIN)/python -m benchmarks.demo $(if $(ECG),--ecg "$(ECG)")
+
+demo-clinical: setup
+	$(BIN)/python -m benchmarks.demo_clinical
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope

@@ -11,7 +11,10 @@ SCRIPTS = {"converters", "eval", "benchmarks", "tests"}
 ALLOWED = {
     "signals": {"signals"},
     "notes": {"notes"},
+    "knowledge": {"knowledge"},
     "endpoint": {"endpoint"},
+    "teacher": {"teacher", "endpoint", "notes"},
+    "serving": {"serving", "models.embedded"},
     "models": {"models", "signals"},
     "dataset": {"dataset", "models.embedded"},
     "scoring": {"scoring"},

@@ -17,15 +17,15 @@ from vitalfactory.recipes import dataset_names, read_recipe
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 RECIPES = sorted(ROOT.glob("train_configs/*.yaml"))
-MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 COMMAND = re.compile(r"^(?:    |#[ A-Za-z]*?  +|\$ )\$? ?((?:make|python|llamafactory-cli) .+)$", re.MULTILINE)
 
 
 def commands(file: Path) -> list[str]:
-    """Commands in indented blocks and recipe heads; ``#`` starts a remark after a command."""
+    """Commands in indented blocks and recipe heads; ``#`` starts a remark, ``--`` a command that another one runs."""
     text = file.read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line.split("  #")[0].strip() for line in COMMAND.findall(text)]
-    return [part for line in lines for part in line.split(" && ") if part != "source .venv/bin/activate"]
+    return [part for line in lines for part in re.split(" && | -- ", line) if part != "source .venv/bin/activate"]
 
 
 SHOWN = sorted({(file.relative_to(ROOT), line) for file in [*DOCUMENTS, *RECIPES] for line in commands(file)})

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image, ImageDraw
 from safetensors import safe_open
 
-from converters import ecg
+from converters import cxr, ecg
 from tests.tiny import make_llama, make_qwen2, make_qwen2_vl, make_qwen3
 from vitalfactory.dataset import registry
+from vitalfactory.diagnosis import QUESTIONS, Diagnosis
 from vitalfactory.files import ROOT, read_json, write_jsonl
 from vitalfactory.processor import computes_bfloat16
 from vitalfactory.recipes import read_recipe
@@ -35,10 +36,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for template, make in TINY.items():
         make(root / template)
     ecg.convert(synthetic=40, root=root, workers=1)
+    cxr.convert(synthetic=40, root=root, workers=1)
+    cxr.convert(synthetic=40, root=root, workers=1, name="cxr_weighted", repeat="log")
     for name in ("ecg_picture", "eeg_picture"):
         register(root, name, [picture_row(root, name, number) for number in range(8)])
     for name in ("eeg", "eeg_emotion"):
         register(root, name, [epoch_row(number) for number in range(40)])
+    register(root, "clinical", [note_row(number) for number in range(40)])
+    register(root, "medqa", [question_row(number) for number in range(40)])
     return root
 
 
@@ -59,6 +64,19 @@ def epoch_row(number: int) -> dict[str, object]:
         **asked,
         "output": ("W", "N1", "N2", "N3", "R")[number % 5],
     }
+
+
+def note_row(number: int) -> dict[str, object]:
+    """A row of diagnoses, in form."""
+    asked = {"instruction": QUESTIONS["zh"][0], "input": f"主诉：咳嗽{number}天。查体：右下肺湿啰音。"}
+    answer = Diagnosis(diseases=["肺炎"], reason="咳嗽，湿啰音").line()
+    return {"id": f"n{number:02d}", "group": f"n{number:02d}", **asked, "output": answer}
+
+
+def question_row(number: int) -> dict[str, object]:
+    """A medical question with the fact that its answer stands on."""
+    row = {"id": f"q{number:02d}", "group": f"病{number}", "instruction": f"病{number}的症状有哪些？", "input": ""}
+    return {**row, "output": "发热、咳嗽。", "triples": [[f"病{number}", "症状", "发热"]], "form": "list-1"}
 
 
 def picture_row(root: Path, name: str, number: int) -> dict[str, object]:

@@ -55,6 +55,13 @@ class Wordings(_Strict):
     answers: dict[str, str] = Field(default_factory=dict)
 
 
+class Verdicts(_Strict):
+    """How an answer says whether the one label that its row asks about is there."""
+
+    present: str
+    absent: str
+
+
 class Card(_Strict):
     """Everything a reader of the dataset must know.
 
@@ -69,7 +76,8 @@ class Card(_Strict):
     positive : str or None
         The label whose probability AUC and F1 are about, where there is one.
     answers : dict of str to str
-        The exact output string of each label.
+        The exact output string of each label. Where a row may have several (``multilabel``), its output holds
+        the strings of its labels and of no others.
     synonyms : dict of str to list of str
         Other wordings of each label that a parser accepts.
     splits : dict of str to Split
@@ -88,6 +96,11 @@ class Card(_Strict):
     epoch_seconds : float or None
         Where rows are epochs of nights: the time from one to the next. Each row then has the columns ``night``,
         and ``start``, in seconds from the beginning of the recording.
+    longest_note : int or None
+        Where rows are notes: the characters that one is shortened to.
+    verdicts : Verdicts or None
+        Where each row asks about one label, which its column ``finding`` names: the outputs. ``{finding}`` in a
+        question stands for that label's answer.
     """
 
     name: str
@@ -110,6 +123,8 @@ class Card(_Strict):
     scored: list[str] | None = None
     other_languages: dict[str, Wordings] = Field(default_factory=dict)
     epoch_seconds: float | None = Field(default=None, gt=0)
+    longest_note: int | None = Field(default=None, gt=0)
+    verdicts: Verdicts | None = None
 
     @model_validator(mode="after")
     def _vocabulary_is_closed(self) -> Card:

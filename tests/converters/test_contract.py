@@ -11,15 +11,23 @@ import yaml
 from vitalfactory.card import SPLITS, Card, read_card
 from vitalfactory.dataset import registry
 from vitalfactory.dataset.build import Summary
-from vitalfactory.dataset.example import Task, content_of
+from vitalfactory.dataset.example import Task, content_of, labels_of
 from vitalfactory.files import ROOT, read_jsonl, sha256
 
 MADE: dict[str, dict[str, Any]] = {
+    "clinical": {"synthetic": 60},
+    "cxr": {"synthetic": 60},
     "ecg": {"synthetic": 60},
     "eeg": {"synthetic": 6, "hours": 0.5, "events": False, "split": "40/30/30"},
+    "medqa": {"synthetic": 12},
 }
 """Arguments with which each converter makes its own source."""
 OTHERS: dict[str, dict[str, dict[str, Any]]] = {
+    "cxr": {
+        "yesno": {"representation": "yesno", "synthetic": 24, "split": "40/30/30"},
+        "report": {"representation": "report", "context": True},
+        "repeat": {"repeat": "log", "quota": 5},
+    },
     "ecg": {
         "wave": {"representation": "rr+wave"},
         "raw": {"representation": "raw"},
@@ -30,6 +38,10 @@ OTHERS: dict[str, dict[str, dict[str, Any]]] = {
         "numbers": {"representation": "numbers", "window": 7.5, "step": 7.5},
         "rk": {"stages": "rk", "window": 15.0, "step": 7.5},
         "picture": {"representation": "picture", "recipe": ROOT / "train_configs" / "eeg_qwen2vl_lora.yaml"},
+    },
+    "medqa": {
+        "form": {"split_by": "form"},
+        "question": {"split_by": "question"},
     },
 }
 """What else a converter makes of it, and the arguments for that."""
@@ -107,12 +119,25 @@ def test_rows_have_what_everything_after_them_needs(made: tuple[str, Path, Summa
     for rows in rows_of(made[2].folder).values():
         for row in rows:
             assert {"id", "group"} <= set(row)
-            labels = row.get("labels", [row.get("label")])
-            assert set(labels) <= set(card.labels)
+            assert set(labels_of(row)) <= set(card.labels)
             if card.kind == "classify":
                 asked, answered = asked_and_answered(row)
                 assert answered == card.answers[row["label"]]
                 assert asked in card.question
+            if card.kind == "multilabel":
+                assert says_its_labels(row, card)
+
+
+def says_its_labels(row: dict[str, Any], card: Card) -> bool:
+    """Whether the question is the card's, and the answer names the row's labels and no others."""
+    asked, answered = asked_and_answered(row)
+    if card.verdicts is None:
+        named = [label for label, answer in card.answers.items() if answer in answered]
+        return asked in card.question and named == row["labels"]
+    finding = row["finding"]
+    assert row["labels"] in ([], [finding])
+    verdict = card.verdicts.present if row["labels"] else card.verdicts.absent
+    return answered == verdict and asked in [wording.format(finding=card.answers[finding]) for wording in card.question]
 
 
 def test_nothing_leaks(made: tuple[str, Path, Summary]) -> None:

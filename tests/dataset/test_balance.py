@@ -20,6 +20,19 @@ def rows_of(counts: dict[str, int]) -> dict[str, str]:
     return {f"{label}{number}": label for label, count in counts.items() for number in range(count)}
 
 
+@pytest.mark.parametrize(
+    ("labels", "counted"),
+    [
+        ({}, {}),
+        ({"a": ["x"], "b": []}, {"a": "x", "b": ""}),
+        ({"a": ["x", "y"], "b": ["x"], "c": ("y", "z")}, {"a": "x", "b": "x", "c": "z"}),
+        ({"a": ["y", "x"]}, {"a": "x"}),
+    ],
+)
+def test_a_row_of_several_labels_counts_under_its_rarest(labels: dict[str, list[str]], counted: dict[str, str]) -> None:
+    assert balance.rarest(labels) == counted
+
+
 @given(COUNTS, METHODS, st.integers(0, 3))
 def test_the_total_stays_and_no_label_is_lost(
     counts: dict[str, int], method: tuple[balance.Balance, float, balance.WeightMethod], seed: int

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vitalfactory.card import SPLITS
 from vitalfactory.dataset.example import Entry
-from vitalfactory.dataset.split import by_group, parse_shares
+from vitalfactory.dataset.split import beside_test, by_group, parse_shares
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.folds import by_folds, read_folds
 
@@ -145,3 +145,20 @@ def test_folds(folds: dict[str, int], expected: dict[str, str]) -> None:
 def test_folds_that_do_not_fit(folds: dict[str, int], val: int, test: int, words: str) -> None:
     with pytest.raises(VitalFactoryError, match=words):
         by_folds([ENTRY, SAME_PATIENT, OTHER], folds, val, test)
+
+
+@given(ENTRIES, st.sets(st.integers(0, 30)), SHARES, st.integers(0, 5))
+def test_a_published_test_set_stays_as_it_is(
+    entries: list[Entry], tested: set[int], shares: tuple[int, int, int], seed: int
+) -> None:
+    groups = {entry.group for entry in entries}
+    test = {f"p{number}" for number in tested}
+    if not test & groups or shares[:2] == (0, 0):
+        with pytest.raises(VitalFactoryError, match=r"the test list names none|--split: with a test list"):
+            beside_test(entries, test, shares, seed)
+        return
+    splits = beside_test(entries, test, shares, seed)
+    assert set(splits) == groups
+    assert {group for group, split in splits.items() if split == "test"} == test & groups
+    drawn = {name for name, share in zip(SPLITS, shares[:2], strict=False) if share}
+    assert set(splits.values()) <= {"test", *drawn}

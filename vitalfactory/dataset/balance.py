@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from vitalfactory.dataset.example import digest
@@ -17,6 +17,18 @@ WEIGHTS: dict[str, Callable[[int], float]] = {
     "sqrt_inverse": lambda n: 1 / math.sqrt(n),
     "log_inverse": lambda n: 1 / math.log(n + 1),
 }
+
+
+def rarest(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Count each row under one label: its rarest, where it has several; an empty one, where it has none.
+
+    Parameters
+    ----------
+    labels : mapping of str to sequence of str
+        Row id to labels.
+    """
+    counts = Counter(label for several in labels.values() for label in several)
+    return {row: min(several, key=lambda label: (counts[label], label), default="") for row, several in labels.items()}
 
 
 def blend_shares(counts: Mapping[str, int], alpha: float) -> dict[str, float]:

@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
@@ -30,12 +30,15 @@ from typing import Any, TextIO
 from vitalfactory import recipes
 from vitalfactory.card import SPLITS, Card, Source, Split, Wordings
 from vitalfactory.dataset import balance, check, registry, split, statistics
-from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content_of, digest
+from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content_of, digest, labels_of
 from vitalfactory.dataset.options import Options
 from vitalfactory.dataset.readme import readme
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
 from vitalfactory.files import dumps, lock, read_jsonl, write_json, write_text
 from vitalfactory.folds import by_folds, read_folds
+
+MOST_LABELS = 20
+"""Shown in a summary."""
 
 Make = Callable[[Entry], Iterable[Example | Excluded]]
 Prepare = Callable[[Sequence[Entry], Mapping[str, str]], list[Entry]]
@@ -66,6 +69,8 @@ class Conversion:
         Entries that one worker takes at a time: fewer where each is long.
     statistics : bool
         Whether counts of the labels are written beside the rows, as JSON, CSV and a picture.
+    test_groups : collection of str, optional
+        The groups of the source's own test set; the others are drawn into train and validation.
     """
 
     task: Task
@@ -78,6 +83,7 @@ class Conversion:
     model_written: str | None = None
     chunk: int = 32
     statistics: bool = False
+    test_groups: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,13 +128,12 @@ class _SplitFile:
     labels: Counter[str] = field(default_factory=Counter)
     rows: int = 0
 
-    def write(self, line: str, group: str, label: str | None) -> None:
+    def write(self, line: str, group: str, labels: Iterable[str]) -> None:
         self.stream.write(line)
         self.hash.update(line.encode("utf-8"))
         self.groups.add(group)
         self.rows += 1
-        if label is not None:
-            self.labels[label] += 1
+        self.labels.update(labels)
 
     def counts(self) -> Split:
         labels = dict(sorted(self.labels.items()))
@@ -141,7 +146,7 @@ class _Row:
 
     id: str
     group: str
-    label: str | None
+    labels: Sequence[str]
     line: str
     contents: frozenset[int]
     preview: str | None
@@ -187,7 +192,7 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
         _prepare(final, options)
         with _all_or_nothing(partial):
             with closing(_Writer(partial, options)) as writer:
-                chosen = writer.assign(entries, excluded)
+                chosen = writer.assign(entries, excluded, conversion.test_groups)
                 if conversion.prepare is not None:
                     chosen = conversion.prepare(chosen, writer.splits)
                 with closing(_read(chosen, conversion, options.workers, writer.splits, writer.images)) as chunks:
@@ -305,7 +310,7 @@ def _encode(example: Example | Excluded, preview: bool, images: str) -> _Row | E
     if example.recording is not None:
         contents.add(digest("recording", example.recording))
     line = dumps(row) + "\n"
-    return _Row(example.id, example.group, example.label, line, frozenset(contents), drawn, example.images)
+    return _Row(example.id, example.group, labels_of(row), line, frozenset(contents), drawn, example.images)
 
 
 class _Writer:
@@ -320,7 +325,7 @@ class _Writer:
         self.splits: dict[str, str] = {}
         self.columns: dict[str, Any] = {}
         self.unbalanced: dict[str, int] | None = None
-        self._train: dict[str, str] = {}
+        self._train: dict[str, Sequence[str]] = {}
         self._bad = 0
         self._content: dict[int, str] = {}
         self._files = {name: _SplitFile(self._open(f"{name}.jsonl")) for name in SPLITS}
@@ -330,7 +335,9 @@ class _Writer:
     def _open(self, name: str) -> TextIO:
         return (self.folder / name).open("w", encoding="utf-8", newline="\n")
 
-    def assign(self, entries: Sequence[Entry], excluded: Sequence[Excluded]) -> list[Entry]:
+    def assign(
+        self, entries: Sequence[Entry], excluded: Sequence[Excluded], test_groups: Collection[str] | None
+    ) -> list[Entry]:
         """Drop repeated ids, those over the limit and those in no fold; give every group its split."""
         for item in excluded:
             self.exclude(item)
@@ -341,7 +348,9 @@ class _Writer:
                 self.exclude(Excluded(entry.id, "duplicate record"))
             unique.setdefault(entry.id, entry)
         kept = self._limit(list(unique.values()))
-        if options.folds is None:
+        if test_groups is not None:
+            self.splits = split.beside_test(kept, test_groups, split.parse_shares(options.split), options.seed)
+        elif options.folds is None:
             self.splits = split.by_group(kept, split.parse_shares(options.split), options.seed)
         else:
             known = {item.id for item in excluded} | set(unique) | {entry.group for entry in unique.values()}
@@ -401,9 +410,9 @@ class _Writer:
             self.exclude(Excluded(row.id, "same content as a row of another split"))
             return
         self._content |= dict.fromkeys(row.contents, name)
-        if name == "train" and row.label is not None:
-            self._train[row.id] = row.label
-        self._files[name].write(row.line, row.group, row.label)
+        if name == "train":
+            self._train[row.id] = row.labels
+        self._files[name].write(row.line, row.group, row.labels)
         self._write_images(row.images)
         if row.preview:
             self._previews.write(row.preview)
@@ -456,8 +465,8 @@ class _Writer:
     def _balance(self) -> None:
         options = self.options
         how = (options.balance, options.balance_alpha, options.weight_method, options.seed, options.train_rows)
-        plan = balance.plan(self._train, *how)
-        self.unbalanced = dict(sorted(Counter(self._train.values()).items()))
+        plan = balance.plan(balance.rarest(self._train), *how)
+        self.unbalanced = dict(sorted(Counter(label for row in self._train.values() for label in row).items()))
         self._files["train"].stream.close()
         source = self.folder / "train.jsonl"
         unbalanced = source.rename(self.folder / ".train.unbalanced")
@@ -475,7 +484,7 @@ class _Writer:
             self.exclude(Excluded(row["id"], reason))
         for copy in range(count):
             named = row if copy == 0 else {**row, "id": f"{row['id']}+{copy}"}
-            balanced.write(dumps(named) + "\n", row["group"], row["label"])
+            balanced.write(dumps(named) + "\n", row["group"], labels_of(row))
 
 
 def _write_card(
@@ -505,6 +514,8 @@ def _write_card(
         versions={name: version(name) for name in ("vitalfactory", "llamafactory", *conversion.packages)},
         scored=list(task.scored) if task.scored else None,
         epoch_seconds=task.epoch_seconds,
+        longest_note=task.longest_note,
+        verdicts=task.verdicts[language] if task.verdicts else None,
         other_languages={
             other: Wordings(question=list(task.questions[other]), answers=dict(task.answers[other]))
             for other in sorted(task.questions)
@@ -550,13 +561,20 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         return
     print(f"\n{summary.dataset}: {summary.folder}")
     for name, part in summary.splits.items():
-        labels = ", ".join(f"{label} {count}" for label, count in part.labels.items())
-        print(f"  {name:<6}{part.rows:>8} rows {part.groups:>7} groups   {labels}")
+        print(f"  {name:<6}{part.rows:>8} rows {part.groups:>7} groups   {_counts(part.labels)}")
     if summary.unbalanced is not None:
-        before = ", ".join(f"{label} {count}" for label, count in summary.unbalanced.items())
-        print(f"  train before balance: {before}")
+        print(f"  train before balance: {_counts(summary.unbalanced)}")
     for reason, count in sorted(summary.excluded.items()):
         print(f"  excluded {count:>4}: {reason}")
     print(f"  {summary.tokens.describe()}")
     rate = f"{summary.records_per_second:.0f} records/s, {summary.peak_rss_mb:.0f} MB in the largest process"
     print(f"  {summary.seconds:.1f} s, {rate}")
+
+
+def _counts(labels: Mapping[str, int]) -> str:
+    """Write the counts of labels; of a large vocabulary the most frequent ones."""
+    if len(labels) > MOST_LABELS:
+        frequent = sorted(labels, key=lambda label: (-labels[label], label))[:MOST_LABELS]
+        told = ", ".join(f"{label} {labels[label]}" for label in frequent)
+        return f"{told} and {len(labels) - MOST_LABELS} labels more"
+    return ", ".join(f"{label} {count}" for label, count in labels.items())

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from vitalfactory import recipes
-from vitalfactory.card import SPLITS, read_card
+from vitalfactory.card import SPLITS, Card, read_card
 from vitalfactory.dataset import checkpoint, registry
 from vitalfactory.dataset.example import content_of, digest
 from vitalfactory.dataset.options import Options
@@ -304,15 +304,25 @@ def _card_problems(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]
         strange = {label for row in part for label in _labels(row)} - set(card.labels)
         if card.labels and strange:
             problems.append(f"{split}: labels that are not in the card's vocabulary: {_some(sorted(strange))}")
-        wrong = [str(row["id"]) for row in part if not _answers(row, card.answers)]
+        wrong = [str(row["id"]) for row in part if not _answers(row, card)]
         if wrong:
             problems.append(f"{split}: the output is not its label's answer in {_some(wrong)}")
     return problems
 
 
-def _answers(row: Mapping[str, Any], answers: Mapping[str, str]) -> bool:
+def _answers(row: Mapping[str, Any], card: Card) -> bool:
     output = row["messages"][-1]["content"] if row.get("messages") else row.get("output")
-    return "label" not in row or output is None or output == answers.get(row["label"])
+    if output is None:
+        return True
+    if card.kind == "multilabel":
+        return _says_its_labels(str(output), row, card)
+    return "label" not in row or output == card.answers.get(row["label"])
+
+
+def _says_its_labels(output: str, row: Mapping[str, Any], card: Card) -> bool:
+    if card.verdicts is not None:
+        return output == (card.verdicts.present if row.get("finding") in _labels(row) else card.verdicts.absent)
+    return {label for label, answer in card.answers.items() if answer in output} == set(_labels(row))
 
 
 def _image_problems(rows: Mapping[str, Sequence[Mapping[str, Any]]], request: Request) -> list[str]:

@@ -12,7 +12,7 @@ from vitalfactory.errors import UnusableRecord
 from vitalfactory.files import dumps
 
 if TYPE_CHECKING:
-    from vitalfactory.card import Kind
+    from vitalfactory.card import Kind, Verdicts
 
 _SAFE_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
 """Of an image: no part of it begins with a dot, so that none leads out of the folder."""
@@ -42,6 +42,10 @@ class Task:
         The labels that the task's own mean F1 is over.
     epoch_seconds : float, optional
         Where rows are epochs of nights: see :class:`vitalfactory.card.Card`.
+    longest_note : int, optional
+        Where rows are notes: see :class:`vitalfactory.card.Card`.
+    verdicts : mapping of str to Verdicts, optional
+        Where each row asks about one label: language to the outputs; see :class:`vitalfactory.card.Card`.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Task:
     synonyms: Mapping[str, Mapping[str, Sequence[str]]]
     scored: Sequence[str] | None = None
     epoch_seconds: float | None = None
+    longest_note: int | None = None
+    verdicts: Mapping[str, Verdicts] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class Example:
     ----------
     id, group : str
     label : str or None
+        The one label of the row, where there is one.
     columns : mapping of str to object
         ``instruction``, ``input`` and ``output``; or ``messages``.
     features : mapping of str to float, optional
@@ -97,6 +104,8 @@ class Example:
         marks in the text. Rows may share an image: the same name with the same content.
     recording : int, optional
         Hash of what was recorded: the same recording must not stand in two splits, however it is told.
+    labels : sequence of str, optional
+        The labels of the row, where it may have several.
     """
 
     id: str
@@ -107,6 +116,7 @@ class Example:
     preview: Mapping[str, Any] | None = None
     images: Mapping[str, bytes] = field(default_factory=dict)
     recording: int | None = None
+    labels: Sequence[str] | None = None
 
     def row(self, folder: str = "images") -> dict[str, Any]:
         """Lay the example out as a row of a dataset file; features keep six significant digits.
@@ -130,6 +140,8 @@ class Example:
             row["image_sha256"] = [hashlib.sha256(content).hexdigest() for content in self.images.values()]
         if self.label is not None:
             row["label"] = self.label
+        if self.labels is not None:
+            row["labels"] = list(self.labels)
         if self.features:
             row["features"] = {name: float(f"{value:.6g}") for name, value in self.features.items()}
         return row
@@ -167,6 +179,13 @@ def digest(*parts: object) -> int:
 def pick(wordings: Sequence[str], row_id: str) -> str:
     """Choose one wording by a hash of the row's id."""
     return wordings[digest("wording", row_id) % len(wordings)]
+
+
+def labels_of(row: Mapping[str, Any]) -> Sequence[str]:
+    """List a row's labels: one, several or none."""
+    if "labels" in row:
+        return list(row["labels"])
+    return [row["label"]] if "label" in row else []
 
 
 def content_of(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ import yaml
 
 from vitalfactory.card import Card
 
+MOST_COLUMNS = 20
+"""A vocabulary of more labels stands in card.json alone."""
 IMAGES = """
 The images lie in `images/`. A row's column `images` has their paths as LLaMA-Factory reads them, from the folder
 that holds `data/` (its `dataset_dir`), and `image_sha256` their hashes.
@@ -50,7 +52,8 @@ def _body(card: Card) -> str:
         f"# {card.name}\n\n"
         f"{origin}{synthetic if card.source.synthetic else ''}\n\n"
         f"Question: {card.question[0]}\n\n"
-        f"Answers: {', '.join(f'`{answer}` ({label})' for label, answer in card.answers.items()) or 'free text'}\n\n"
+        f"Answers: {', '.join(f'`{answer}` ({label})' for label, answer in card.answers.items()) or 'free text'}"
+        f"{_asked(card)}\n\n"
         f"Representation: `{card.representation}`. Written by a model: {card.model_written or 'no'}.\n\n"
         f"{_table(card)}\n"
         f"Excluded source rows:\n\n{excluded}\n"
@@ -58,8 +61,13 @@ def _body(card: Card) -> str:
     )
 
 
+def _asked(card: Card) -> str:
+    verdicts = card.verdicts
+    return f"; each row asks about one of them, `{verdicts.present}` or `{verdicts.absent}`" if verdicts else ""
+
+
 def _table(card: Card) -> str:
-    labels = card.labels
+    labels = card.labels if len(card.labels) <= MOST_COLUMNS else []
     head = "| split | rows | groups |" + "".join(f" {label} |" for label in labels)
     lines = [head, "|---|" + "---|" * (2 + len(labels))]
     for name, part in card.splits.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vitalfactory.card import SPLITS
 from vitalfactory.dataset.example import Entry, digest
@@ -34,7 +34,7 @@ def by_group(entries: Sequence[Entry], shares: tuple[int, int, int], seed: int) 
     ----------
     entries : sequence of Entry
     shares : tuple of int
-        Per cent of train, validation and test.
+        Of train, validation and test, as they are to one another.
     seed : int
 
     Returns
@@ -53,8 +53,27 @@ def by_group(entries: Sequence[Entry], shares: tuple[int, int, int], seed: int) 
     return {group: split for groups in strata.values() for group, split in _deal(groups, shares, seed).items()}
 
 
+def beside_test(
+    entries: Sequence[Entry], test: Collection[str], shares: tuple[int, int, int], seed: int
+) -> dict[str, str]:
+    """Give the groups of a published test set to test, and draw the others into train and validation.
+
+    Raises
+    ------
+    VitalFactoryError
+        The test set has none of the groups, or the shares leave nothing to draw.
+    """
+    tested = {entry.group for entry in entries} & set(test)
+    if not tested:
+        raise VitalFactoryError("the test list names none of the groups that are at hand")
+    if shares[0] + shares[1] == 0:
+        raise VitalFactoryError("--split: with a test list, train and validation need shares of what is not in it")
+    others = [entry for entry in entries if entry.group not in tested]
+    return dict.fromkeys(sorted(tested), "test") | by_group(others, (shares[0], shares[1], 0), seed)
+
+
 def _deal(groups: Sequence[str], shares: tuple[int, int, int], seed: int) -> dict[str, str]:
     order = sorted(groups, key=lambda group: (digest("split", seed, group), group))
-    first = round(len(order) * shares[0] / 100)
-    second = round(len(order) * (shares[0] + shares[1]) / 100)
+    first = round(len(order) * shares[0] / sum(shares))
+    second = round(len(order) * (shares[0] + shares[1]) / sum(shares))
     return {group: SPLITS[(place >= first) + (place >= second)] for place, group in enumerate(order)}
