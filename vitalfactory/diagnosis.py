@@ -39,7 +39,7 @@ _FIELDS = {
 """A field to the names that models give it."""
 
 _SEPARATORS = re.compile(r"[,，、;；\n]+")
-_ENDS = " .。:：!！\"'“”‘’`*"
+_ENDS = " .。,，、;；:：!！\"'“”‘’`*"
 
 
 def split_names(text: str) -> list[str]:
