@@ -1,5 +1,6 @@
 """Splits: no group in two of them, the same shares for every label, the same draw for the same seed."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,9 @@ def test_a_published_test_set_stays_as_it_is(
     assert {group for group, split in splits.items() if split == "test"} == test & groups
     drawn = {name for name, share in zip(SPLITS, shares[:2], strict=False) if share}
     assert set(splits.values()) <= {"test", *drawn}
+
+
+def test_labels_too_rare_for_every_split_are_drawn_together() -> None:
+    entries = [Entry(f"r{n:03d}", f"g{n:03d}", f"disease {n}", None) for n in range(200)]
+    counts = Counter(by_group(entries, (80, 10, 10), 1).values())
+    assert counts == {"train": 160, "val": 20, "test": 20}

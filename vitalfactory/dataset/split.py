@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from vitalfactory.card import SPLITS
 from vitalfactory.dataset.example import Entry, digest
@@ -40,7 +40,8 @@ def by_group(entries: Sequence[Entry], shares: tuple[int, int, int], seed: int) 
     Returns
     -------
     dict of str to str
-        Group to split. A group whose entries carry several labels counts under its rarest one.
+        Group to split. A group whose entries carry several labels counts under its rarest one; labels too rare to
+        reach every split are drawn together.
     """
     totals: dict[str, int] = defaultdict(int)
     labels: dict[str, set[str]] = defaultdict(set)
@@ -50,7 +51,15 @@ def by_group(entries: Sequence[Entry], shares: tuple[int, int, int], seed: int) 
     strata: dict[str, list[str]] = defaultdict(list)
     for group, found in labels.items():
         strata[min(found, key=lambda label: (totals[label], label))].append(group)
-    return {group: split for groups in strata.values() for group, split in _deal(groups, shares, seed).items()}
+    return {group: split for groups in _pooled(strata, shares) for group, split in _deal(groups, shares, seed).items()}
+
+
+def _pooled(strata: Mapping[str, list[str]], shares: tuple[int, int, int]) -> list[list[str]]:
+    """Put the groups of rare labels together: dealt label by label, they would all go to train."""
+    least = min(share for share in shares if share) / sum(shares)
+    frequent = [groups for groups in strata.values() if round(len(groups) * least)]
+    rare = [group for groups in strata.values() if not round(len(groups) * least) for group in groups]
+    return [*frequent, rare]
 
 
 def beside_test(
