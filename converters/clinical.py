@@ -195,13 +195,13 @@ def _read(notes: Path, labels: Path | None, found: Found) -> None:
     from vitalfactory.dataset.example import Excluded
     from vitalfactory.errors import UnusableRecord
     from vitalfactory.files import read_jsonl
-    from vitalfactory.notes.note import note_of
+    from vitalfactory.notes.note import name_of, note_of
 
     rows = list(read_jsonl(notes))
     known = _Labels(labels, rows) if labels else None
     seen: set[tuple[str, str]] = set()
     for number, row in enumerate(rows, 1):
-        name = str(row.get("id") or f"row {number}")
+        name = name_of(row, number)
         try:
             note = note_of(row)
             if (note.id, note.text) in seen:
@@ -220,16 +220,15 @@ class _Labels:
 
     def __init__(self, path: Path, notes: Sequence[Mapping[str, Any]]) -> None:
         from vitalfactory.files import read_jsonl
-        from vitalfactory.notes.note import FIELDS
 
         self._by_note: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._by_id: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         self._notes: dict[str, set[str]] = defaultdict(set)
         self._used: set[str] = set()
         for row in notes:
-            self._notes[str(row.get("id"))].add(_text_of(row, FIELDS) or "")
+            self._notes[str(row.get("id"))].add(_text_of(row) or "")
         for row in read_jsonl(path):
-            text = _text_of(row, FIELDS)
+            text = _text_of(row)
             if text is None:
                 self._by_id[str(row.get("id"))].append(row)
             else:
@@ -265,8 +264,11 @@ class _Labels:
         return sorted(({name for name, _ in self._by_note} | set(self._by_id)) - self._used)
 
 
-def _text_of(row: Mapping[str, Any], fields: Sequence[str]) -> str | None:
-    return next((str(row[field]) for field in fields if row.get(field) is not None), None)
+def _text_of(row: Mapping[str, Any]) -> str | None:
+    from vitalfactory.notes.note import field_of
+
+    field = field_of(row)
+    return None if field is None else str(row[field])
 
 
 def _diagnosis_of(row: Mapping[str, Any]) -> Diagnosis:

@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,29 @@ def write_text(path: Path, text: str) -> None:
     text : str
         The whole content.
     """
+    with replacing(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BufferedWriter]:
+    """Open a file to be written in one step: the old one stays until the block has ended without an error.
+
+    Parameters
+    ----------
+    path : Path
+        Where to write; its folder is made when missing.
+
+    Yields
+    ------
+    BufferedWriter
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     partial = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         partial.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
@@ -147,9 +165,18 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise VitalFactoryError(f"{path}: not valid CSV ({error})") from None
 
 
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a JSON Lines file in one step."""
-    write_text(path, "".join(dumps(row) + "\n" for row in rows))
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]], errors: str = "strict") -> None:
+    """Write a JSON Lines file in one step and in constant memory.
+
+    Parameters
+    ----------
+    path : Path
+    rows : iterable of mapping
+    errors : str
+        What becomes of half a character, which UTF-8 cannot say: an error, or with ``replace`` a question mark.
+    """
+    with replacing(path) as stream:
+        stream.writelines(f"{dumps(row)}\n".encode("utf-8", errors) for row in rows)
 
 
 def recover_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from vitalfactory.endpoint.client import NOT_DONE, REJECTED, Bill, Failed, read_
 from vitalfactory.endpoint.prices import estimate_tokens
 from vitalfactory.endpoint.structured import Form, WrongAnswer
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import dumps, read_jsonl
+from vitalfactory.files import dumps, read_jsonl, replacing
 
 URL = "/v1/chat/completions"
 MOST_ROWS, MOST_BYTES = 50_000, 200_000_000
@@ -47,20 +46,16 @@ def write_requests(
     line = next(lines, None)
     while line is not None:
         file = path if not written else path.with_name(f"{path.stem}-{len(written) + 1}{path.suffix}")
-        partial = file.with_name(f".{file.name}.partial")
         rows, size = 0, 0
-        with partial.open("wb") as stream:
+        with replacing(file) as stream:
             while line is not None and rows < MOST_ROWS and size + len(line) <= MOST_BYTES:
                 size += stream.write(line)
                 rows += 1
                 line = next(lines, None)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-        if not rows:
-            raise VitalFactoryError(
-                f"{path}: one question has over {MOST_BYTES:,} bytes, the most that a batch file holds"
-            )
+            if not rows:
+                raise VitalFactoryError(
+                    f"{path}: one question has over {MOST_BYTES:,} bytes, the most that a batch file holds"
+                )
         written.append((file, rows))
     return written
 

@@ -207,7 +207,12 @@ def read_notes(path: Path) -> Iterator[Note | BadNote]:
         try:
             yield note_of(row)
         except UnusableRecord as error:
-            yield BadNote(_id_of(row) or f"row {number}", error.reason, error.detail)
+            yield BadNote(name_of(row, number), error.reason, error.detail)
+
+
+def name_of(row: Mapping[str, Any], number: int) -> str:
+    """Name a row of a source by its id, or by its number where it has none that can be one."""
+    return _id_of(row) or f"row {number}"
 
 
 def note_of(row: Mapping[str, Any]) -> Note:
@@ -221,7 +226,7 @@ def note_of(row: Mapping[str, Any]) -> Note:
     name = _id_of(row)
     if name is None:
         raise UnusableRecord("no id", "expected a number or a text under 'id'")
-    field = next((field for field in FIELDS if row.get(field) is not None), None)
+    field = field_of(row)
     if field is None:
         raise UnusableRecord("no note", f"expected one of the fields {', '.join(FIELDS)}")
     text = row[field]
@@ -232,6 +237,11 @@ def note_of(row: Mapping[str, Any]) -> Note:
     if not _encodable(text):
         raise UnusableRecord("broken text", f"half a character under {field!r}")
     return Note(name, text)
+
+
+def field_of(row: Mapping[str, Any]) -> str | None:
+    """Return the name of the field that holds a row's note; None where the row has none."""
+    return next((field for field in FIELDS if row.get(field) is not None), None)
 
 
 def _id_of(row: Mapping[str, Any]) -> str | None:

@@ -23,8 +23,6 @@ Made for demonstrations and tests: no figure from these recordings says anything
 from __future__ import annotations
 
 import datetime
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -35,9 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitalfactory.errors import VitalFactoryError
+from vitalfactory.files import replacing
 
 if TYPE_CHECKING:
-    from edfio import Edf
+    pass
 
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]
@@ -369,10 +368,12 @@ def write_night(
         starttime=start.time(),
         data_record_duration=EPOCH_SECONDS,
     )
-    _replace(psg, whole)
+    with replacing(psg) as stream:
+        whole.write(stream)
     annotations = [EdfAnnotation(*run) for run in _runs(stages)]
     scored = Edf([], patient=patient, recording=recording, starttime=start.time(), annotations=annotations)
-    _replace(hypnogram, scored)
+    with replacing(hypnogram) as stream:
+        scored.write(stream)
     return psg, hypnogram
 
 
@@ -384,21 +385,6 @@ def _runs(stages: Sequence[str]) -> list[tuple[float, float, str]]:
         runs.append((onset, duration, DESCRIPTIONS[stage]))
         onset += duration
     return runs
-
-
-def _replace(path: Path, edf: Edf) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            edf.write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def write_nights(folder: Path, count: int, seed: int, hours: float = 8.0) -> None:

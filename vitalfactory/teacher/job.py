@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,7 +16,7 @@ from vitalfactory.endpoint.ledger import Ledger, Places, key_of, open_ledger
 from vitalfactory.endpoint.prices import Price
 from vitalfactory.endpoint.structured import Form, diagnosis_form, response_format, text_form
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import dumps, read_jsonl
+from vitalfactory.files import read_jsonl, write_jsonl
 from vitalfactory.teacher.options import Options
 from vitalfactory.teacher.source import Row, Source
 
@@ -213,7 +211,7 @@ def _spending(options: Options, ledger: Ledger) -> Spending:
 def finish(job: Job, ledger: Ledger, spending: Spending) -> dict[str, Any]:
     """Write the rows that have ended, and sum up."""
     options, tally = job.options, Tally()
-    write_rows(options.out, tally.of(job.ended(ledger), job))
+    write_jsonl(options.out, tally.of(job.ended(ledger), job), errors="replace")
     spent = ledger.spent.get(options.endpoint.model, Counter())
     answered = tally.states["answered"]
     summary = {
@@ -246,23 +244,6 @@ def _speed(spending: Spending) -> dict[str, Any]:
     ended = spending.answered + spending.failed
     rate = round(ended / spending.seconds, 1) if spending.seconds else None
     return {"questions": ended, "seconds": round(spending.seconds, 2), "rows_per_second": rate}
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON Lines in constant memory; the old file stays until the new one is complete on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
-            stream.writelines(f"{dumps(row)}\n" for row in rows)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def estimate(options: Options) -> dict[str, Any]:
