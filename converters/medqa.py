@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vitalfactory.card import Source
     from vitalfactory.dataset.build import Summary
     from vitalfactory.dataset.example import Entry, Example, Excluded, Task
+    from vitalfactory.dataset.options import Options
     from vitalfactory.knowledge.qa import QA, Dropped
 
 RECIPE = "medqa_smollm2_lora.yaml"
@@ -139,8 +140,22 @@ def convert(
         prepare=_mark_crossing if split_by == "entity" else None,
         model_written=model_written,
         chunk=CHUNK,
+        test_groups=_test_forms(rows, options) if split_by == "form" and options.folds is None else None,
     )
     return build(conversion, [_entry(row, split_by) for row in rows], excluded, options)
+
+
+def _test_forms(rows: Iterable[QA], options: Options) -> set[str]:
+    """Draw the share of test from the forms of every kind of question, and at least one of each."""
+    from vitalfactory.dataset.example import digest
+    from vitalfactory.dataset.split import parse_shares
+
+    share = parse_shares(options.split)[2]
+    kinds: dict[str, set[str]] = {}
+    for row in rows:
+        kinds.setdefault(row.form.partition("-")[0], set()).add(row.form)
+    drawn = {kind: sorted(forms, key=lambda form: digest("test", options.seed, form)) for kind, forms in kinds.items()}
+    return {form for forms in drawn.values() for form in forms[: max(1, round(len(forms) * share / 100))]}
 
 
 def _check(

@@ -1,6 +1,6 @@
 """A tiny real model over a synthetic dataset: what the scripts that run a model are tested on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -43,17 +43,18 @@ LONGEST_NOTE = 300
 
 
 @pytest.fixture(scope="session")
-def notes(place: Workplace) -> Workplace:
-    """Add a dataset of notes, named clinical."""
+def notes(place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """Make a dataset of notes, named clinical, for the same model."""
+    root = tmp_path_factory.mktemp("notes")
     rows = [
         {"id": number, "note": f"Seen on day {number}: {finding}.", "diseases": name, "reason": finding}
         for number in range(12)
         for name, finding in [NOTES[number % 3]]
     ]
-    write_jsonl(place.root / "labelled.jsonl", rows)
-    options = {"split": "50/25/25", "root": place.root, "recipe": place.recipe, "workers": 1}
-    clinical.convert(labels=place.root / "labelled.jsonl", longest_note=LONGEST_NOTE, **options)
-    return place
+    write_jsonl(root / "labelled.jsonl", rows)
+    options = {"split": "50/25/25", "root": root, "recipe": place.recipe, "workers": 1}
+    clinical.convert(labels=root / "labelled.jsonl", longest_note=LONGEST_NOTE, **options)
+    return replace(place, root=root)
 
 
 def _make_adapter(model: Path, folder: Path) -> Path:

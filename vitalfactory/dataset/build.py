@@ -70,7 +70,8 @@ class Conversion:
     statistics : bool
         Whether counts of the labels are written beside the rows, as JSON, CSV and a picture.
     test_groups : collection of str, optional
-        The groups of the source's own test set; the others are drawn into train and validation.
+        The groups of test, where the source or the converter names them; the others are drawn into train and
+        validation.
     """
 
     task: Task
