@@ -1,7 +1,9 @@
 """The preflight of datasets and recipes: what would spoil a training run, found before it starts.
 
-Looks at the registry, the columns, ids, leaks between the splits, the labels, the images and the length of
-every row under the recipe's template. Ends with "ok", or with all problems and exit code 2.
+Looks at the recipe's arguments, alone and beside those of the recipe that trains its adapter; at the registry, the
+columns, ids, leaks between the splits, the labels, the images and the length of every row under the recipe's template.
+Says how many steps and tokens an epoch has, and estimates a GPU's memory. Ends with "ok", or with all problems and
+exit code 2.
 
     python converters/check.py --recipe train_configs/ecg_qwen7b_lora.yaml
     python converters/check.py --dataset ecg
@@ -98,7 +100,22 @@ def preflight(chosen: Sequence[tuple[Path, str]], root: Path, *, data: bool = Tr
         except VitalFactoryError as error:
             reports.append(Report([str(error)]))
     answers = iter(check_all(requests) if requests else ())
-    return [report if report.problems else next(answers) for report in reports]
+    reports = [report if report.problems else next(answers) for report in reports]
+    return _with_mismatches(chosen, reports)
+
+
+def _with_mismatches(chosen: Sequence[tuple[Path, str]], reports: Sequence[Report]) -> list[Report]:
+    """Add what recipes that use an adapter have otherwise than the one that trains it, once for each recipe."""
+    from dataclasses import replace
+
+    from vitalfactory.dataset.rules import find_mismatches
+    from vitalfactory.recipes import read_recipe
+
+    found = find_mismatches({recipe: read_recipe(recipe) for recipe, _ in chosen})
+    return [
+        replace(report, problems=[*found.pop(recipe, ()), *report.problems])
+        for (recipe, _), report in zip(chosen, reports, strict=True)
+    ]
 
 
 def _request(recipe: Path, name: str, root: Path, *, data: bool) -> Request:
@@ -116,6 +133,8 @@ def show(recipe: Path, name: str, report: Report) -> None:
         print(f"  {split:<6}{report.rows.get(split, 0):>8} rows   {counts}")
     if report.tokens is not None:
         _show_tokens(report.tokens)
+    for line in report.cost.describe() if report.cost else ():
+        print(f"  {line}")
     for problem in report.problems:
         print(f"  problem: {problem}")
     if not report.problems:

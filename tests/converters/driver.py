@@ -18,7 +18,7 @@ from vitalfactory.dataset import build, check
 
 def passed(requests: list[check.Request]) -> list[check.Report]:
     """Find every dataset in order."""
-    tokens = check.Tokens(0, 0, 0, 0, 0, 0, "none", True, {})
+    tokens = check.Tokens(0, 0, 0, 0, 0, 0, 0, "none", True, {})
     return [check.Report(tokens=tokens) for _ in requests]
 
 

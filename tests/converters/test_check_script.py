@@ -60,7 +60,7 @@ def test_problems_are_all_told(root: Path, tmp_path: Path, capsys: pytest.Captur
     assert len(problems) == 3
     for words in (
         "did you mean 'lora_rank'",
-        "val_size draws rows at random",
+        "val_size: draws rows at random",
         "40 of 40 rows are longer than cutoff_len 100",
     ):
         assert any(words in problem for problem in problems)

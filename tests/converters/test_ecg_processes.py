@@ -163,7 +163,7 @@ def test_workers_that_share_nothing_with_their_parent(tmp_path: Path) -> None:
     code = (
         "import multiprocessing, sys\nfrom pathlib import Path\nfrom converters import ecg\n"
         "from vitalfactory.dataset import check\nmultiprocessing.set_start_method('spawn')\n"
-        "tokens = check.Tokens(0, 0, 0, 0, 0, 0, 'none', True, {})\n"
+        "tokens = check.Tokens(0, 0, 0, 0, 0, 0, 0, 'none', True, {})\n"
         "check.check = lambda request: check.Report(tokens=tokens)\n"
         "ecg.convert(synthetic=40, root=Path(sys.argv[1]), workers=2)\n"
     )

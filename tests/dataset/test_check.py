@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.dataset.test_example_and_card import CARD
 from vitalfactory.card import SPLITS, Split
-from vitalfactory.dataset import check, registry
+from vitalfactory.dataset import check, registry, rules
 from vitalfactory.dataset.check import Request, find, inspect
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256, write_json, write_jsonl, write_text
@@ -337,7 +337,7 @@ def test_a_template_that_takes_no_images(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"cutof_len": 5}, "has no argument 'cutof_len', did you mean 'cutoff_len'"),
-        ({"val_size": 0.1}, "val_size draws rows at random"),
+        ({"val_size": 0.1}, "val_size: draws rows at random"),
         ({"template": "no_such_template"}, "LLaMA-Factory refuses ecg_train: .*no_such_template"),
     ],
 )
@@ -349,10 +349,10 @@ def test_recipes_that_would_spoil_a_run(tmp_path: Path, changes: dict[str, objec
 
 @pytest.mark.parametrize("able", [True, False])
 def test_bfloat16_on_a_processor_without_it(able: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "computes_bfloat16", lambda: able)
+    monkeypatch.setattr(rules, "computes_bfloat16", lambda: able)
     request = write(tmp_path, sound())
     write_recipe(tmp_path, bf16=True, use_cpu=True)
-    told = "bf16 is many times slower on this processor" in "; ".join(check.inspect(request).problems)
+    told = "bf16: is many times slower on this processor" in "; ".join(check.inspect(request).problems)
     assert told != able
 
 

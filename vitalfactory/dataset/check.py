@@ -13,19 +13,18 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from vitalfactory import recipes
 from vitalfactory.card import SPLITS, Card, read_card
-from vitalfactory.dataset import checkpoint, registry
+from vitalfactory.dataset import cost, registry, rules
 from vitalfactory.dataset.example import content_of, digest
 from vitalfactory.dataset.options import Options
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import read_jsonl, sha256
-from vitalfactory.processor import computes_bfloat16
 
 HISTOGRAM_STEP = 64
 IMAGE_TOKENS = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
@@ -41,6 +40,8 @@ class Tokens:
     Attributes
     ----------
     rows, shortest, median, p95, longest : int
+    train : int
+        The tokens of all rows of train together.
     cutoff : int
         The recipe's ``cutoff_len``.
     tokenizer : str
@@ -56,6 +57,7 @@ class Tokens:
     median: int
     p95: int
     longest: int
+    train: int
     cutoff: int
     tokenizer: str
     stand_in: bool
@@ -107,6 +109,7 @@ class Report:
     rows: dict[str, int] = field(default_factory=dict)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
     tokens: Tokens | None = None
+    cost: cost.Cost | None = None
 
 
 def check_rows(folder: Path, registered: Mapping[str, Mapping[str, Any]], options: Options) -> Tokens:
@@ -148,10 +151,10 @@ def check_all(requests: Sequence[Request]) -> list[Report]:
 
 
 def _report(answer: dict[str, Any]) -> Report:
-    tokens = answer.pop("tokens")
+    tokens, costs = answer.pop("tokens"), answer.pop("cost")
     if tokens is not None:
         tokens["histogram"] = {int(edge): count for edge, count in tokens["histogram"].items()}
-    return Report(**answer, tokens=Tokens(**tokens) if tokens else None)
+    return Report(**answer, tokens=Tokens(**tokens) if tokens else None, cost=cost.Cost(**costs) if costs else None)
 
 
 def inspect_all(requests: Sequence[Request]) -> list[Report]:
@@ -185,10 +188,11 @@ def inspect(request: Request) -> Report:
     report = Report()
     recipe = recipes.read_recipe(Path(request.recipe))
     if request.scope != "rows":
-        report.problems += _recipe_problems(recipe, Path(request.recipe).name)
+        report.problems += rules.find_problems(recipe, Path(request.recipe).name)
     report.problems += _entry_problems(request.registered)
     if request.scope == "recipe":
         _renderers(recipe, request.registered)
+        report.cost = cost.estimate(recipe, rows=None, tokens=None, longest=None)
         return report
     folder = Path(request.folder)
     rows = {split: list(read_jsonl(folder / f"{split}.jsonl")) for split in SPLITS}
@@ -206,30 +210,8 @@ def inspect(request: Request) -> Report:
         return report
     report.tokens, too_long = _measure(request, recipe, rows)
     report.problems += too_long
+    report.cost = _cost(recipe, rows, report.tokens)
     return report
-
-
-def _recipe_problems(recipe: Mapping[str, Any], name: str) -> list[str]:
-    """Find unknown arguments, validation rows drawn without regard to patients, and a checkpoint that cannot answer."""
-    from llamafactory import hparams
-
-    groups = (
-        hparams.ModelArguments,
-        hparams.DataArguments,
-        hparams.TrainingArguments,
-        hparams.FinetuningArguments,
-        hparams.GeneratingArguments,
-    )
-    known = sorted({argument.name for group in groups for argument in fields(group) if argument.init})
-    unknown = [key for key in recipe if key not in known]
-    problems = [f"{name}: LLaMA-Factory has no argument {key!r}{closest(str(key), known)}" for key in unknown]
-    if recipe.get("val_size"):
-        problems.append(f"{name}: val_size draws rows at random, one patient on both sides (a leak); use eval_dataset")
-    if recipe.get("bf16") and recipe.get("use_cpu") and not computes_bfloat16():
-        problems.append(
-            f"{name}: bf16 is many times slower on this processor, which has no instructions for it; drop it"
-        )
-    return problems + checkpoint.find_problems(recipe, name)
 
 
 def _entry_problems(registered: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -414,15 +396,17 @@ def _measure(
     cutoff = int(recipe.get("cutoff_len", 2048))
     lengths: list[int] = []
     too_long: list[str] = []
+    train = 0
     for name, renderer in _renderers(recipe, request.registered).items():
         end = int(renderer.template.efficient_eos)  # such a template's answers end in a token added later
         for row in rows[name.rsplit("_", 1)[-1]]:
             rendered = renderer.render({**row, **_placed(row, request)})
             lengths.append(len(rendered.prompt) + len(rendered.answer) + end)
+            train += lengths[-1] if name.endswith("_train") else 0
             if lengths[-1] > cutoff:
                 too_long.append(f"{row['id']} ({lengths[-1]})")
     _, counted_by = _tokenizer(model, str(recipe.get("template")))
-    tokens = _tokens(sorted(lengths), cutoff, counted_by, stand_in=counted_by != model)
+    tokens = _tokens(sorted(lengths), train, cutoff, counted_by, stand_in=counted_by != model)
     if not too_long:
         return tokens, []
     return tokens, [
@@ -432,12 +416,19 @@ def _measure(
     ]
 
 
+def _cost(recipe: Mapping[str, Any], rows: Mapping[str, Sequence[Any]], tokens: Tokens) -> cost.Cost:
+    """Estimate the cost of training on a dataset; a recipe that mixes it with others has no epoch of its own."""
+    alone = len(recipes.dataset_names({"dataset": recipe.get("dataset")})) == 1
+    counted = len(rows["train"]) if alone else None
+    return cost.estimate(recipe, counted, tokens.train if alone else None, tokens.longest)
+
+
 def _placed(row: Mapping[str, Any], request: Request) -> dict[str, list[str]]:
     images = row.get("images")
     return {"images": [str(_place(image, request)) for image in images]} if images else {}
 
 
-def _tokens(lengths: Sequence[int], cutoff: int, tokenizer: str, *, stand_in: bool) -> Tokens:
+def _tokens(lengths: Sequence[int], train: int, cutoff: int, tokenizer: str, *, stand_in: bool) -> Tokens:
     histogram = Counter(length // HISTOGRAM_STEP * HISTOGRAM_STEP for length in lengths)
     return Tokens(
         rows=len(lengths),
@@ -445,6 +436,7 @@ def _tokens(lengths: Sequence[int], cutoff: int, tokenizer: str, *, stand_in: bo
         median=lengths[len(lengths) // 2],
         p95=lengths[int(0.95 * (len(lengths) - 1))],
         longest=lengths[-1],
+        train=train,
         cutoff=cutoff,
         tokenizer=tokenizer,
         stand_in=stand_in,
