@@ -24,7 +24,6 @@ Representations:
 from __future__ import annotations
 
 import argparse
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -155,7 +154,7 @@ def task(representation: str = "list") -> Task:
     """
     from vitalfactory.card import Verdicts
     from vitalfactory.dataset.example import Task
-    from vitalfactory.signals.cxr import FINDINGS
+    from vitalfactory.signals.cxr import FINDINGS, NO_FINDING
 
     verdicts = {language: Verdicts(present=yes, absent=no) for language, (yes, no) in VERDICTS.items()}
     return Task(
@@ -167,6 +166,7 @@ def task(representation: str = "list") -> Task:
         answers=ANSWERS,
         synonyms=SYNONYMS,
         verdicts=verdicts if representation == "yesno" else None,
+        normal=NO_FINDING,
     )
 
 
@@ -443,6 +443,8 @@ def _prepare(
     quota: int | None, repeat: str, seed: int, entries: Sequence[Entry], splits: Mapping[str, str]
 ) -> list[Entry]:
     """Choose and weigh the training images; the others stay as they are."""
+    from vitalfactory.signals.cxr import weigh
+
     training = {entry.id: _findings(entry) for entry in entries if splits[entry.group] == "train"}
     chosen = choose(training, quota, seed) if quota else set(training)
     weights = weigh({name: training[name] for name in chosen}, repeat)
@@ -486,32 +488,6 @@ def choose(findings: Mapping[str, Sequence[str]], quota: int, seed: int) -> set[
         wanted = quota - sum(name in chosen for name in having)
         chosen.update([name for name in having if name not in chosen][: max(0, wanted)])
     return chosen
-
-
-def weigh(findings: Mapping[str, Sequence[str]], repeat: str) -> dict[str, float]:
-    """Weigh each finding by the images that have it.
-
-    Parameters
-    ----------
-    findings : mapping of str to sequence of str
-        Training image to its findings.
-    repeat : {'none', 'double', 'log'}
-
-    Returns
-    -------
-    dict of str to float
-        Finding to how often its rows are written: 1; 2 for each but ``no finding``; or ln(1 + N / n), where n of the
-        N images have it, and at least 1.
-    """
-    from vitalfactory.signals.cxr import FINDINGS, NO_FINDING
-
-    if repeat == "double":
-        return {finding: 1.0 if finding == NO_FINDING else 2.0 for finding in FINDINGS}
-    counts = Counter(finding for found in findings.values() for finding in found)
-    weights = dict.fromkeys(FINDINGS, 1.0)
-    if repeat == "log":
-        weights |= {finding: max(1.0, math.log(1 + len(findings) / n)) for finding, n in counts.items()}
-    return weights
 
 
 def _times(weight: float, seed: int, name: str, finding: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT
+
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -49,3 +52,29 @@ def dataset_names(recipe: Mapping[str, Any]) -> list[str]:
 def resolve(path: str) -> Path:
     """Find a path of a recipe as LLaMA-Factory does when it is run in the repository."""
     return ROOT / path
+
+
+def changed(recipe: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Change a recipe as ``llamafactory-cli train RECIPE key=value ...`` does.
+
+    Parameters
+    ----------
+    recipe : mapping
+    changes : sequence of str
+        ``key=value``, the value in YAML; a number may also be written as ``5e-5``.
+
+    Raises
+    ------
+    VitalFactoryError
+        A change is not of this form.
+    """
+    new = dict(recipe)
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not key or not equals:
+            raise VitalFactoryError(f"{change}: expected key=value, as in learning_rate=5e-5")
+        try:
+            new[key] = float(value) if _EXPONENT.fullmatch(value) else yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise VitalFactoryError(f"{change}: the value is not valid YAML") from None
+    return new

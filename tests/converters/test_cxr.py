@@ -19,7 +19,7 @@ from vitalfactory.dataset.check import Request, check, find
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_jsonl, write_jsonl
 from vitalfactory.signals import cxr_image
-from vitalfactory.signals.cxr import FINDINGS, NO_FINDING, Described
+from vitalfactory.signals.cxr import FINDINGS, NO_FINDING, Described, weigh
 
 NAMES = [f"{patient:08d}_{number:03d}.png" for patient in range(1, 21) for number in range(2)]
 FOUND = {name: ("No Finding", "Mass", "Effusion|Mass", "No Finding")[place % 4] for place, name in enumerate(NAMES)}
@@ -54,7 +54,7 @@ def test_a_row_asks_answers_and_says_who_it_is(tmp_path: Path) -> None:
     with Image.open(tmp_path / row["images"][0]) as shown:
         assert (shown.mode, max(shown.size)) == ("L", 350)
     card = read_card(summary.folder)
-    assert (card.kind, card.labels, card.verdicts) == ("multilabel", list(FINDINGS), None)
+    assert (card.kind, card.labels, card.verdicts, card.normal) == ("multilabel", list(FINDINGS), None, NO_FINDING)
     assert card.source.name == "NIH ChestX-ray14"
     counted = sum((Counter(part.labels) for part in summary.splits.values()), Counter())
     assert counted == {"effusion": 10, "mass": 20, "no finding": 20}
@@ -162,13 +162,13 @@ def test_a_quota_is_filled_for_every_finding(found: dict[str, list[str]], quota:
 def test_weights() -> None:
     findings = ["mass", *["edema"] * 4, *[NO_FINDING] * 45]
     found = {str(number): [finding] for number, finding in enumerate(findings)}
-    logs = cxr.weigh(found, "log")
+    logs = weigh(found, "log")
     assert logs["mass"] == pytest.approx(math.log(51))
     assert logs["edema"] == pytest.approx(math.log(1 + 50 / 4))
     assert logs[NO_FINDING] == 1.0  # ln(1 + 50/45) is less: no row is dropped
     assert logs["hernia"] == 1.0  # which no image has
-    assert cxr.weigh(found, "double") == {name: 1.0 if name == NO_FINDING else 2.0 for name in FINDINGS}
-    assert set(cxr.weigh(found, "none").values()) == {1.0}
+    assert weigh(found, "double") == {name: 1.0 if name == NO_FINDING else 2.0 for name in FINDINGS}
+    assert set(weigh(found, "none").values()) == {1.0}
 
 
 def test_training_rows_are_repeated_as_often_as_their_weight_says(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_training_rows_are_repeated_as_often_as_their_weight_says(tmp_path: Path
     summary = convert(tmp_path, synthetic=200, size=28, repeat="log", name="cxr_weighted")
     rows, repeated = rows_of(once), rows_of(summary)
     assert [len(repeated[split]) for split in ("val", "test")] == [len(rows[split]) for split in ("val", "test")]
-    weights = cxr.weigh({row["id"]: row["labels"] for row in rows["train"]}, "log")
+    weights = weigh({row["id"]: row["labels"] for row in rows["train"]}, "log")
     times = Counter(row["id"].partition("+")[0] for row in repeated["train"])
     for row in rows["train"]:
         weight = max(weights[label] for label in row["labels"])

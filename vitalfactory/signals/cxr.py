@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -417,3 +419,27 @@ def _patients(file: Path, patients: Mapping[str, str]) -> set[str]:
     if not names:
         raise VitalFactoryError(f"{file}: empty; expected the name of an image on each line")
     return {patients.get(_id_of(name)) or patient_of(name) for name in names}
+
+
+def weigh(findings: Mapping[str, Sequence[str]], method: str) -> dict[str, float]:
+    """Weigh each finding by the images that have it.
+
+    Parameters
+    ----------
+    findings : mapping of str to sequence of str
+        Training image to its findings.
+    method : {'none', 'double', 'log'}
+
+    Returns
+    -------
+    dict of str to float
+        Finding to its weight: 1; 2 for each but ``no finding``; or ln(1 + N / n), where n of the N images have it,
+        and at least 1.
+    """
+    if method == "double":
+        return {finding: 1.0 if finding == NO_FINDING else 2.0 for finding in FINDINGS}
+    counts = Counter(finding for found in findings.values() for finding in found)
+    weights = dict.fromkeys(FINDINGS, 1.0)
+    if method == "log":
+        weights |= {finding: max(1.0, math.log(1 + len(findings) / n)) for finding, n in counts.items()}
+    return weights
