@@ -12,6 +12,10 @@ there). A row that was made of a graph carries the facts that its answer stands 
     python converters/medqa.py --graph triples.csv entities.json --language zh
     python converters/medqa.py --synthetic 200
     python converters/medqa.py --synthetic 40 --split-by form
+    python converters/medqa.py --graph triples.csv entities.json --language zh --rewritten labels.jsonl
+
+The last takes answers that a teacher put into sentences (vitalfactory/knowledge/rewriting.py), as far as they still
+name all that the answer named.
 
 Where conversations are among the rows, every row has messages. What a model answers is no doctor's advice.
 """
@@ -46,14 +50,18 @@ SplitBy = Literal["entity", "form", "question"]
 
 def task() -> Task:
     """Describe the questions and their answers."""
+    from vitalfactory.card import Verdicts
     from vitalfactory.dataset.example import Task
+    from vitalfactory.knowledge.questions import YES_NO
 
     questions = {
         "en": ("A medical question of its own in each row. What a model answers is no doctor's advice.",),
         "zh": ("每行一个医学问题。模型的回答不能代替医生的诊断和建议。",),
     }
     nothing: Mapping[str, Mapping[str, Any]] = {language: {} for language in questions}
-    return Task("medqa", "qa", labels=(), positive=None, questions=questions, answers=nothing, synonyms=nothing)
+    verdicts = {language: Verdicts(present=yes, absent=no) for language, (yes, no) in YES_NO.items()}
+    open_set: dict[str, Any] = {"labels": (), "positive": None, "answers": nothing, "synonyms": nothing}
+    return Task("medqa", "qa", questions=questions, verdicts=verdicts, **open_set)
 
 
 @dataclass
@@ -64,6 +72,48 @@ class Found:
     arguments: list[str]
     parts: list[str] = field(default_factory=list)
     rows: list[Iterator[QA | Dropped]] = field(default_factory=list)
+
+
+@dataclass
+class Rewritten:
+    """Answers in the words of a teacher, and how many were taken."""
+
+    texts: Mapping[str, str]
+    models: Sequence[str]
+    taken: int = 0
+    kept: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> Rewritten:
+        """Read the labels of ``converters/teacher.py``; questions without an answer are passed over."""
+        from vitalfactory.files import read_jsonl
+
+        rows = [row for row in read_jsonl(path) if row.get("state") == "answered"]
+        texts = {str(row["id"]): row["output"].strip() for row in rows if isinstance(row.get("output"), str)}
+        if not texts:
+            raise VitalFactoryError(f"{path}: holds no answers; expected what converters/teacher.py writes for prompts")
+        return cls(texts, sorted({str(row["model"]) for row in rows if row.get("model")}))
+
+    def put(self, row: QA | Dropped) -> QA | Dropped:
+        """Take the teacher's words for a row's answer where they name all that it names."""
+        from vitalfactory.knowledge.qa import Dropped
+        from vitalfactory.knowledge.rewriting import REWRITTEN
+        from vitalfactory.scoring.qa_entities import Vocabulary
+
+        text = self.texts.get(row.id)
+        if not text or isinstance(row, Dropped) or not row.triples or row.kind not in REWRITTEN:
+            return row
+        names = Vocabulary({name for head, _, tail in row.triples for name in (head, tail)})
+        if not names.named(row.answer) <= names.named(text):
+            self.kept += 1
+            return row
+        self.taken += 1
+        return row._replace(answer=text)
+
+    @property
+    def told(self) -> str:
+        """Say how many answers were taken, for the card."""
+        return f"{self.taken} answers rewritten, {self.kept} kept"
 
 
 def convert(
@@ -77,6 +127,7 @@ def convert(
     longest: int = LONGEST,
     keep_near: bool = False,
     model_written: str | None = None,
+    rewritten: Path | None = None,
     **shared: Any,
 ) -> Summary:
     """Make a dataset of medical questions.
@@ -102,6 +153,9 @@ def convert(
         Do not look for rows that are nearly the same as an earlier one.
     model_written : str, optional
         The model that wrote the answers, for the card.
+    rewritten : Path, optional
+        What ``converters/teacher.py`` made of answers: the same in sentences. An answer that leaves a name out is not
+        taken; how many are, the card's representation tells.
     **shared
         Fields of :class:`vitalfactory.dataset.options.Options`.
 
@@ -121,6 +175,9 @@ def convert(
     options = Options(**{"name": "medqa", "recipe": ROOT / "train_configs" / RECIPE, **shared})
     _check(input, graph, synthetic, split_by, prompt_form, longest, options.recipe)
     found = _source(options.seed, options.language, input, graph, synthetic)
+    wording = Rewritten.read(rewritten) if rewritten else None
+    if wording:
+        found.rows = [map(wording.put, rows) for rows in found.rows]
     rows, excluded = _sift(found, options.language, longest, evaluation, keep_near)
     talks = any(row.history or row.form == "dialogue" for row in rows)
     if talks and prompt_form:
@@ -129,16 +186,19 @@ def convert(
     arguments += ["--evaluation", *map(short_path, evaluation)] if evaluation else []
     arguments += ["--prompt-form", prompt_form] if prompt_form else []
     arguments += ["--keep-near"] if keep_near else []
+    arguments += ["--rewritten", short_path(rewritten)] if rewritten else []
     arguments += ["--model-written", model_written] if model_written else []
+    writers = [*([model_written] if model_written else []), *(wording.models if wording and wording.taken else [])]
+    parts = [*found.parts, *([wording.told] if wording else []), *([f"prompt {prompt_form}"] if prompt_form else [])]
     conversion = Conversion(
-        task=task(),
+        task=task() if "graph" in found.parts else replace(task(), verdicts=None),
         source=found.source,
-        representation="+".join([*found.parts, *([f"prompt {prompt_form}"] if prompt_form else [])]),
+        representation="+".join(parts),
         make=partial(_examples, talks, prompt_form),
         arguments=arguments,
         packages=(),
         prepare=_mark_crossing if split_by == "entity" else None,
-        model_written=model_written,
+        model_written=", ".join(writers) or None,
         chunk=CHUNK,
         test_groups=_test_forms(rows, options) if split_by == "form" and options.folds is None else None,
     )
@@ -308,6 +368,7 @@ def main(argv: Sequence[str]) -> None:
     add("--longest", type=int, default=LONGEST, metavar="N", help=help_longest)
     add("--keep-near", action="store_true", help="do not look for rows that are nearly the same as an earlier one")
     add("--model-written", metavar="NAME", help="the model that wrote the answers, for the card")
+    add("--rewritten", type=Path, metavar="FILE", help="answers that converters/teacher.py put into sentences")
     add_arguments(parser, name="medqa", recipe=RECIPE)
     arguments = parser.parse_args(argv)
 
@@ -315,7 +376,7 @@ def main(argv: Sequence[str]) -> None:
 
     names = (
         *("input", "graph", "synthetic", "evaluation", "split_by", "prompt_form", "longest", "keep_near"),
-        "model_written",
+        *("model_written", "rewritten"),
     )
     own = {name: getattr(arguments, name) for name in names}
     print_summary(convert(**own, **shared(arguments)), as_json=arguments.json)

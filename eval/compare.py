@@ -2,9 +2,10 @@
 
     python eval/compare.py results/ecg_rule results/ecg_boosted results/ecg_smollm2 --against results/ecg_boosted
 
-Reads what eval/classify.py or eval/diagnosis.py wrote. Every run is compared with one of them, by default the first one
-named: by the differences of its figures, and by McNemar's exact test of which rows each has right. Runs over datasets
-that tell the same records differently can be compared: the same rows are those with the same ids, groups and labels.
+Reads what eval/classify.py, eval/multilabel.py, eval/diagnosis.py or eval/qa.py wrote. Every run is compared with one
+of them, by default the first one named: by the differences of its figures, and by McNemar's exact test of which rows
+each has right. Runs over datasets that tell the same records differently can be compared: the same rows are those with
+the same ids, groups and labels; of findings, a row is an image, however many questions were asked about it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,15 @@ if TYPE_CHECKING:
 
 FIGURES = ("auroc", "f1", "sensitivity", "specificity")
 FIGURES_OF_MANY = ("auroc", "macro_f1", "balanced_accuracy", "kappa")
+FIGURES_OF_FINDINGS = ("auroc", "auprc", "micro_f1", "macro_f1", "micro_f1_findings", "subset_accuracy")
+FIGURES_OF_QUESTIONS = ("entity_f1", "exact_match", "rouge_l", "chrf", "yes_no_text", "perplexity")
 FIGURES_OF_DIAGNOSES = ("micro_f1", "macro_f1", "set_match", "json_valid", "evidence")
-COMPARED = ("auroc", "f1", "micro_f1", "macro_f1", "mean_f1_scored", "set_match")
+COMPARED = (
+    *("auroc", "f1", "micro_f1", "macro_f1", "micro_f1_findings", "mean_f1_scored", "set_match"),
+    *FIGURES_OF_QUESTIONS,
+)
+SETS = {"multilabel": "findings.jsonl", "diagnosis": "sets.jsonl"}
+"""Kind to the file of sets that were judged."""
 NEEDED = {"run", "split", "answered", "figures", "per_class", "free_text", "majority", "threshold", "manifest"}
 NO_FIGURE: Figure = {"value": None, "low": None, "high": None}
 MANY_ROWS_A_GROUP = (
@@ -36,7 +44,7 @@ SYNTHETIC = "Synthetic data: these figures say nothing about patients."
 
 @dataclass(frozen=True)
 class Judged:
-    """A run that eval/classify.py or eval/diagnosis.py has judged.
+    """A run that eval/classify.py or its sibling for another kind of answers has judged.
 
     Attributes
     ----------
@@ -87,7 +95,9 @@ class Judged:
         from vitalfactory.scoring.metrics import decide
 
         rows = [self.rows[name] for name in names]
-        if self.card.kind == "diagnosis":
+        if self.card.kind == "multilabel":
+            return [row.label == row.parsed and not row.unread for row in rows]
+        if self.card.kind in ("diagnosis", "qa"):
             return [row.label == row.parsed for row in rows]
         decided = decide(rows, self.card, self.metrics["threshold"])
         return [row.label == decision for row, decision in zip(rows, decided, strict=True)]
@@ -95,13 +105,29 @@ class Judged:
     def statistics(self, names: Sequence[str]) -> Statistics[tuple[str, str]]:
         """Make the function that computes the run's figures from weights of rows."""
         from vitalfactory.diagnosis import Synonyms
-        from vitalfactory.scoring import diagnosis, metrics
+        from vitalfactory.scoring import diagnosis, metrics, multilabel
 
+        if self.card.kind == "qa":
+            return self._of_questions(names)
         rows = [self.rows[name] for name in names]
+        if self.card.kind == "multilabel":
+            return multilabel.figures_of(rows, self.card)
         if self.card.kind != "diagnosis":
             return metrics.figures_of(rows, self.card, self.metrics["threshold"])
         answers = diagnosis.read_answers(rows, None, Synonyms())
         return diagnosis.figures_of(answers, diagnosis.values_of(answers, self.card.language))
+
+    def _of_questions(self, names: Sequence[str]) -> Statistics[tuple[str, str]]:
+        from vitalfactory.predictions import named
+        from vitalfactory.scoring.intervals import Floats
+        from vitalfactory.scoring.qa import figures_of, read_values
+
+        compute = figures_of(read_values(self.folder / named("values.jsonl", self.metrics["split"]), names))
+
+        def statistics(weights: Floats) -> dict[tuple[str, str], Floats]:
+            return {("", name): column for name, column in compute(weights).items()}
+
+        return statistics
 
 
 def read_judged(folder: Path) -> Judged:
@@ -116,19 +142,20 @@ def read_judged(folder: Path) -> Judged:
     from vitalfactory.files import read_json
     from vitalfactory.predictions import named, predictions_file, read_predictions
 
+    card = read_card(folder / "card.json")
     if not (folder / "metrics.json").is_file():
-        raise VitalFactoryError(f"{folder}: holds no metrics.json; run python eval/classify.py {folder} first")
-    card, metrics = read_card(folder / "card.json"), read_json(folder / "metrics.json")
+        raise VitalFactoryError(f"{folder}: holds no metrics.json; run {_judge_of(card)} {folder} first")
+    metrics = read_json(folder / "metrics.json")
     if not isinstance(metrics, dict) or not set(metrics) >= NEEDED:
         raise VitalFactoryError(f"{folder / 'metrics.json'}: not of this version; run {_judge_of(card)} {folder} again")
     path = predictions_file(folder, metrics["split"], metrics["answered"])
-    if card.kind == "diagnosis":
-        path = folder / named("sets.jsonl", metrics["split"])
+    if card.kind in SETS:
+        path = folder / named(SETS[card.kind], metrics["split"])
     return Judged(folder, metrics, card, {row.id: row for row in read_predictions(path)})
 
 
 def _judge_of(card: Card) -> str:
-    return f"python eval/{'diagnosis' if card.kind == 'diagnosis' else 'classify'}.py"
+    return f"python eval/{card.kind}.py"
 
 
 def check_same_rows(runs: Sequence[Judged]) -> None:
@@ -204,10 +231,10 @@ def table(runs: Sequence[Judged], figures: Sequence[str], *, markdown: bool = Fa
 
 
 def _title(name: str, card: Card) -> str:
-    from vitalfactory.scoring import diagnosis
+    from vitalfactory.scoring import diagnosis, multilabel, qa
     from vitalfactory.scoring.metrics import title_of
 
-    known = diagnosis.FIGURES if card.kind == "diagnosis" else {}
+    known = {"multilabel": multilabel.FIGURES, "diagnosis": diagnosis.FIGURES, "qa": qa.FIGURES}.get(card.kind, {})
     return known.get(name) or title_of(name, card.scored)
 
 
@@ -273,19 +300,13 @@ def differences(runs: Sequence[Judged], against: Judged, figures: Sequence[str])
 
 
 def _paired(first: Judged, other: Judged, figures: Sequence[str]) -> dict[str, Figure]:
-    from vitalfactory.scoring.intervals import Floats, bootstrap
+    from vitalfactory.scoring.intervals import bootstrap, difference
     from vitalfactory.scoring.metrics import key_of
 
     names = sorted(first.rows)
     groups = [first.rows[name].group for name in names]
-    here, there = first.statistics(names), other.statistics(names)
-
-    def statistics(weights: Floats) -> dict[str, Floats]:
-        ours, theirs = here(weights), there(weights)
-        keys = {name: key_of(name) for name in figures}
-        return {name: theirs[key] - ours[key] for name, key in keys.items() if key in ours and key in theirs}
-
-    return bootstrap(statistics, groups)
+    found = bootstrap(difference(first.statistics(names), other.statistics(names)), groups)
+    return {name: found[key_of(name)] for name in figures if key_of(name) in found}
 
 
 def _excludes_zero(figure: Figure) -> bool | None:
@@ -436,8 +457,12 @@ def default_figures(card: Card) -> tuple[str, ...]:
     """Choose the columns of a task's table."""
     from vitalfactory.scoring.metrics import F1_OF
 
+    if card.kind == "multilabel":
+        return FIGURES_OF_FINDINGS
     if card.kind == "diagnosis":
         return FIGURES_OF_DIAGNOSES
+    if card.kind == "qa":
+        return FIGURES_OF_QUESTIONS
     if card.scored:
         return ("mean_f1_scored", *(f"{F1_OF}{label}" for label in card.scored), "auroc")
     return FIGURES if card.positive else FIGURES_OF_MANY
@@ -449,11 +474,12 @@ def _caveat(judged: Judged) -> str:
 
 
 def _check_names(figures: Sequence[str]) -> None:
-    from vitalfactory.scoring import diagnosis
+    from vitalfactory.scoring import diagnosis, multilabel, qa
     from vitalfactory.scoring.metrics import F1_OF
     from vitalfactory.scoring.metrics import FIGURES as NAMES
 
-    known = [name for name in {**NAMES, **diagnosis.FIGURES} if name != "parse_rate"]  # which has a column of its own
+    known = [*{**NAMES, **multilabel.FIGURES, **diagnosis.FIGURES, **qa.FIGURES}]
+    known.remove("parse_rate")  # which has a column of its own
     for name in figures:
         if name not in known and not name.startswith(F1_OF):
             near = closest(name, known) or f"; expected some of {', '.join(known)}"

@@ -24,35 +24,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitalfactory.errors import VitalFactoryError, run
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
+    from vitalfactory.endpoint.verdicts import Judge
     from vitalfactory.predictions import Prediction
     from vitalfactory.scoring.diagnosis import Answer
     from vitalfactory.scoring.run import Run
 
-MANIFEST_COLUMNS = ("date", "dataset", "model", "method", "recipe", "adapter")
-SHAPE_COLUMNS = ("split", "answered", "rows", "groups")
 ROUGE_OVER = {"zh": "words cut by jieba"}
 WORDS = "words"
 APART = ("micro_f1", "macro_f1", "set_match")
 """What is printed of the notes that stand apart; the page and metrics.json have all figures."""
-LONGEST_VERDICT = 64
-"""Tokens."""
-
-
-@dataclass(frozen=True)
-class Judge:
-    """The model that is asked for its opinion."""
-
-    url: str
-    model: str
 
 
 def judge(
@@ -92,6 +78,7 @@ def judge(
     from vitalfactory.scoring.diagnosis_report import report
     from vitalfactory.scoring.metrics import record
     from vitalfactory.scoring.run import open_folder
+    from vitalfactory.scoring.tables import run_line
 
     opened = open_folder(folder, "diagnosis")
     if split not in opened.card.splits:
@@ -104,7 +91,7 @@ def judge(
     write_text(folder / named("sets.jsonl", split), "".join(sets))
     write_json(folder / named("metrics.json", split), metrics)
     write_text(folder / named("report.html", split), report(metrics, chosen, opened.card, texts))
-    record(table or folder.resolve().parent / "metrics.csv", _line(metrics))
+    record(table or folder.resolve().parent / "metrics.csv", run_line(metrics))
     return metrics
 
 
@@ -167,14 +154,16 @@ def agreement(model: str) -> str:
 
 def _ask(opinion: Judge, answers: Sequence[Answer], path: Path) -> dict[str, Any]:
     """Ask a judge about names that differ and about reasons."""
+    from vitalfactory.endpoint.verdicts import ask_verdicts
     from vitalfactory.files import lock
     from vitalfactory.scoring import judge as judging
 
     pairs = judging.unmatched(answers)
     asked = {answer.id: question for answer in answers if (question := judging.about_reason(answer))}
     with lock(path.with_name(f".{path.name}.lock"), wait=False):
-        same = _verdicts(opinion, judging.Same, [judging.about_names(pair) for pair in pairs], path)
-        rated = _verdicts(opinion, judging.Rating, list(asked.values()), path)
+        about = [judging.about_names(pair) for pair in pairs]
+        same = ask_verdicts(opinion, judging.Same, judging.read_verdict, about, path)
+        rated = ask_verdicts(opinion, judging.Rating, judging.read_verdict, list(asked.values()), path)
     matched = {pair: verdict for pair, verdict in zip(pairs, same, strict=True) if verdict is not None}
     ratings = {name: verdict for name, verdict in zip(asked, rated, strict=True) if verdict is not None}
     return {
@@ -186,54 +175,6 @@ def _ask(opinion: Judge, answers: Sequence[Answer], path: Path) -> dict[str, Any
         "failed": len(pairs) - len(matched) + len(asked) - len(ratings),
         "figures": judging.figures_of(answers, matched, ratings),
     }
-
-
-def _verdicts(
-    opinion: Judge, form: type[BaseModel], questions: Sequence[list[dict[str, str]]], path: Path
-) -> list[Any]:
-    """Ask what is not answered in the file of verdicts yet, and keep each verdict there as soon as it comes."""
-    from tqdm import tqdm
-
-    from vitalfactory.endpoint.asking import Question, ask
-    from vitalfactory.endpoint.client import Endpoint
-    from vitalfactory.endpoint.structured import Form, bare_schema
-    from vitalfactory.files import dumps, recover_jsonl
-
-    keys = [_key(opinion.model, messages) for messages in questions]
-    verdicts = {row["key"]: row["verdict"] for row in recover_jsonl(path) if row["verdict"] is not None}
-    todo = {key: messages for key, messages in zip(keys, questions, strict=True) if key not in verdicts}
-    if not todo:
-        return [verdicts[key] for key in keys]
-    wanted = Form(form.__name__.lower(), bare_schema(form.model_json_schema()), lambda text: _checked(text, form))
-    asked = (Question(key, messages) for key, messages in todo.items())
-    answers = ask(
-        Endpoint(opinion.url, opinion.model), asked, wanted, {"temperature": 0, "max_tokens": LONGEST_VERDICT}
-    )
-    with path.open("a", encoding="utf-8") as stream:
-        for answer in tqdm(answers, desc=f"judging ({wanted.name})", total=len(todo), unit="question", disable=None):
-            verdicts[answer.key] = answer.value
-            kept = {"key": answer.key, "model": opinion.model, "verdict": answer.value, "failure": answer.reason}
-            stream.write(dumps(kept) + "\n")
-            stream.flush()
-    return [verdicts.get(key) for key in keys]
-
-
-def _key(model: str, messages: Sequence[Mapping[str, str]]) -> str:
-    import hashlib
-
-    from vitalfactory.files import dumps
-
-    return hashlib.blake2b(dumps([model, messages]).encode("utf-8", "replace"), digest_size=16).hexdigest()
-
-
-def _checked(text: str, form: type[BaseModel]) -> Any:
-    from vitalfactory.endpoint.structured import Checked, WrongAnswer, said
-    from vitalfactory.scoring.judge import read_verdict
-
-    try:
-        return Checked(read_verdict(said(text), form))
-    except ValueError as error:
-        raise WrongAnswer(str(error)) from None
 
 
 def take_over(folder: Path, data: Path, split: str, model: str, answers: Path | None, generated: Path | None) -> None:
@@ -334,42 +275,12 @@ def _id_of(given: Mapping[str, Any], rows: Mapping[str, Any]) -> str | None:
     return name if name in rows else None
 
 
-def _line(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay a run's figures out as one line of the table of runs."""
-    run = metrics["run"] if metrics["split"] == "test" else f"{metrics['run']} ({metrics['split']})"
-    line = {"run": run, **{name: metrics["manifest"].get(name) for name in MANIFEST_COLUMNS}}
-    line |= {name: metrics[name] for name in SHAPE_COLUMNS}
-    for name, figure in metrics["figures"].items():
-        line |= {name: figure["value"], f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
-    return {name: _shown(value) for name, value in line.items()}
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else value
-
-
-def table_of(figures: Mapping[str, Any], titles: Mapping[str, str], majority: Mapping[str, Any] | None = None) -> str:
-    """Lay figures out in aligned columns, those of the most frequent disease beside them."""
-    from vitalfactory.scoring.intervals import tell, tell_value
-
-    usual = majority["figures"] if majority else {}
-    lines = [("figure", "value [95 % interval]", f"always {majority['label']}" if majority else "")]
-    lines += [
-        (titles[name], tell(figure), tell_value(usual[name]["value"]) if name in usual else "")
-        for name, figure in figures.items()
-        if figure["value"] is not None
-    ]
-    first, second = (max(len(line[column]) for line in lines) for column in (0, 1))
-    return "\n".join(f"  {name:<{first}}  {value:<{second}}  {other}".rstrip() for name, value, other in lines)
-
-
 def _print(metrics: Mapping[str, Any], folder: Path) -> None:
     from vitalfactory.predictions import named
     from vitalfactory.scoring import judge as judging
     from vitalfactory.scoring.diagnosis import FIGURES
     from vitalfactory.scoring.diagnosis_report import SYNTHETIC, judge_line
+    from vitalfactory.scoring.tables import table_of
 
     print(f"{metrics['run']}: {metrics['split']}, {metrics['judged']}; {metrics['groups']} groups")
     print(table_of(metrics["figures"], FIGURES, metrics["majority"]))
@@ -423,7 +334,11 @@ def main(argv: Sequence[str]) -> None:
     if arguments.data is not None:
         files = (arguments.answers, arguments.generated_predictions)
         take_over(arguments.run, arguments.data, split, arguments.model_name, *files)
-    opinion = Judge(arguments.judge_url, arguments.judge_model) if arguments.judge_url else None
+    opinion = None
+    if arguments.judge_url:
+        from vitalfactory.endpoint.verdicts import Judge
+
+        opinion = Judge(arguments.judge_url, arguments.judge_model)
     metrics = judge(arguments.run, split, arguments.csv, arguments.synonyms, opinion)
     _print(metrics, arguments.run)
     if arguments.json:

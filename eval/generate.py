@@ -9,7 +9,9 @@
 The model is loaded here, or asked at an OpenAI-compatible endpoint. Writes generations.jsonl (test) beside the run's
 predictions, or samples.jsonl with several answers a row; an answer that nothing can be read from is kept with its text
 and counts as wrong. With --input, writes one row for each row of the file, in its order: diseases and a reason for
-a note, a label for rows of the other tasks. A run that was cut off goes on where it stopped.
+a note, findings for an image, an answer to a question, a label for rows of the other tasks. A run that was cut off goes
+on where it stopped.
+Decoding is greedy, with --beams a beam search, with --sample drawn from all tokens at a temperature.
 """
 
 from __future__ import annotations
@@ -94,13 +96,15 @@ def _counted(reasons: Iterable[str]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in Counter(reasons).most_common())
 
 
-def loaded_here(job: Job, batch_size: int, max_new_tokens: int, sampling: Sampling | None) -> Callable[[str], Backend]:
+def loaded_here(
+    job: Job, batch_size: int, max_new_tokens: int, sampling: Sampling | None, beams: int = 1
+) -> Callable[[str], Backend]:
     """Answer with the recipe's model, loaded once in this process when there is something to answer.
 
     Parameters
     ----------
     job : Job
-    batch_size, max_new_tokens, sampling
+    batch_size, max_new_tokens, sampling, beams
         See :func:`vitalfactory.scoring.generation.decode`.
 
     Returns
@@ -118,7 +122,7 @@ def loaded_here(job: Job, batch_size: int, max_new_tokens: int, sampling: Sampli
         def answer(rows: Sequence[Row]) -> Iterator[Written]:
             model, tokenizer = loaded()
             renderer = Renderer(job.recipe, tokenizer, job.registry, f"{job.dataset}_{split}")
-            return decode(model, renderer, rows, batch_size, max_new_tokens, sampling)
+            return decode(model, renderer, rows, batch_size, max_new_tokens, sampling, beams)
 
         return answer
 
@@ -277,8 +281,10 @@ def _sampling(arguments: argparse.Namespace) -> Sampling | None:
 
 
 APART = (
-    ("base_url", ("adapter", "model", "sample", "probabilities")),
+    ("base_url", ("adapter", "model", "sample", "probabilities", "beams")),
     ("input", ("split", "sample")),
+    ("sample", ("beams",)),
+    ("probabilities", ("beams",)),
 )
 """A flag, and those that mean nothing beside it."""
 NEEDED = (("served_model", "base_url"), ("json_schema", "base_url"), ("probabilities", "input"))
@@ -294,7 +300,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     for one, needed in NEEDED:
         if one in given and needed not in given:
             raise VitalFactoryError(f"{_flag(one)} needs {_flag(needed)}")
-    for name in ("save_every", "max_new_tokens", "batch_size"):
+    for name in ("save_every", "max_new_tokens", "batch_size", "beams"):
         if (number := getattr(arguments, name)) is not None and number < 1:
             raise VitalFactoryError(f"{_flag(name)} {number}: expected at least 1")
     if arguments.input and arguments.out.suffix != ".jsonl":
@@ -316,7 +322,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--input", type=Path, metavar="FILE", help="answer these rows without answers; --out is then a file *.jsonl")
     add("--probabilities", action="store_true", help="of --input: each label's probability instead of free text")
-    add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: 16 for labels, 256 for diagnoses)")
+    add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: label 16, findings 128, else 256)")
+    add("--beams", type=int, metavar="N", help="beam search with N beams (default: greedy decoding)")
     add("--save-every", type=int, default=1, metavar="N", help="put answers safely on disk N at a time (default: 1)")
     add("--base-url", metavar="URL", help="ask an OpenAI-compatible endpoint; its key is OPENAI_API_KEY's")
     add("--served-model", metavar="NAME", help="the endpoint's name of the model (default: model_name_or_path)")
@@ -350,7 +357,8 @@ def main(argv: Sequence[str]) -> None:
         backend_of = at_endpoint(job, arguments.concurrency, longest, arguments.json_schema)
     else:
         how |= {"do_sample": True, **asdict(sampling)} if sampling else {}
-        backend_of = loaded_here(job, arguments.batch_size, longest, sampling)
+        how |= {"num_beams": arguments.beams} if arguments.beams else {}
+        backend_of = loaded_here(job, arguments.batch_size, longest, sampling, arguments.beams or 1)
     if arguments.input:
         _answer_input(arguments, job, how, backend_of)
     else:

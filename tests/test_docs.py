@@ -17,6 +17,7 @@ from vitalfactory.recipes import dataset_names, read_recipe
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 RECIPES = sorted(ROOT.glob("train_configs/*.yaml"))
+HEADS = sorted(ROOT.glob("train_configs/head/*.yaml"))
 MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 COMMAND = re.compile(r"^(?:    |#[ A-Za-z]*?  +|\$ )\$? ?((?:make|python|llamafactory-cli) .+)$", re.MULTILINE)
 
@@ -28,7 +29,7 @@ def commands(file: Path) -> list[str]:
     return [part for line in lines for part in re.split(" && | -- ", line) if part != "source .venv/bin/activate"]
 
 
-SHOWN = sorted({(file.relative_to(ROOT), line) for file in [*DOCUMENTS, *RECIPES] for line in commands(file)})
+SHOWN = sorted({(file.relative_to(ROOT), line) for file in [*DOCUMENTS, *RECIPES, *HEADS] for line in commands(file)})
 
 
 def help_of(words: list[str]) -> str:

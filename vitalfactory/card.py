@@ -56,7 +56,7 @@ class Wordings(_Strict):
 
 
 class Verdicts(_Strict):
-    """How an answer says whether the one label that its row asks about is there."""
+    """How an answer says whether the one label that its row asks about is there, or whether what is asked is so."""
 
     present: str
     absent: str
@@ -100,7 +100,10 @@ class Card(_Strict):
         Where rows are notes: the characters that one is shortened to.
     verdicts : Verdicts or None
         Where each row asks about one label, which its column ``finding`` names: the outputs. ``{finding}`` in a
-        question stands for that label's answer.
+        question stands for that label's answer. Where rows are questions: the outputs of those whose ``answer_kind`` is
+        ``yesno``.
+    normal : str or None
+        Where a row may have several labels: the one that says that there is none of the others.
     """
 
     name: str
@@ -125,11 +128,13 @@ class Card(_Strict):
     epoch_seconds: float | None = Field(default=None, gt=0)
     longest_note: int | None = Field(default=None, gt=0)
     verdicts: Verdicts | None = None
+    normal: str | None = None
 
     @model_validator(mode="after")
     def _vocabulary_is_closed(self) -> Card:
-        if self.positive is not None and self.positive not in self.labels:
-            raise ValueError(f"positive label {self.positive!r} is not one of {self.labels}")
+        for field, name in (("positive", self.positive), ("normal", self.normal)):
+            if name is not None and name not in self.labels:
+                raise ValueError(f"{field} label {name!r} is not one of {self.labels}")
         for field, names in (("answers", self.answers), ("synonyms", self.synonyms), ("scored", self.scored or ())):
             if unknown := set(names) - set(self.labels):
                 raise ValueError(f"{field} names labels that are not in the vocabulary: {sorted(unknown)}")

@@ -3,8 +3,8 @@
 ``results/<run>/predictions.jsonl`` holds the test rows and ``predictions_val.jsonl`` the validation
 rows that thresholds are chosen on. ``generations.jsonl`` and ``generations_val.jsonl`` hold the
 same rows answered in free text, ``samples.jsonl`` several sampled answers to each, with ids ``<id>#1``,
-``<id>#2`` and so on. ``run.json`` is the run's manifest, ``card.json`` a copy of the
-dataset's card.
+``<id>#2`` and so on. ``likelihoods.jsonl`` holds how likely each reference answer is, ``choices.jsonl`` the answers to
+questions of multiple choice. ``run.json`` is the run's manifest, ``card.json`` a copy of the dataset's card.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vitalfactory.card import Card
+from vitalfactory.card import Card, Kind
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, dumps, lock, read_json, read_jsonl, recover_jsonl, sha256, write_json, write_text
 from vitalfactory.processor import hardware
 
 PACKAGES = ("vitalfactory", "llamafactory", "torch", "transformers", "peft", "scikit-learn")
 
-Answered = Literal["predictions", "generations", "samples"]
+Answered = Literal["predictions", "generations", "samples", "likelihoods", "choices"]
 Answer = Callable[[Sequence[dict[str, Any]]], Iterator["Prediction"]]
+OPTIONAL = ("cut", "logprob", "tokens", "unread")
 
 
 class Prediction(BaseModel):
@@ -37,9 +38,10 @@ class Prediction(BaseModel):
     ----------
     id, group : str
     label : str or list of str or None
-        The gold label or labels; None where the kind of answer has none.
+        The gold label or labels, or the reference answer; None where a row has none. See :func:`gold_of`.
     probabilities : dict of str to float or None
-        A probability for every label of the card; they sum to 1 for the kind ``classify``.
+        A probability for every label of the card, which sum to 1 for the kind ``classify``; for every answer that was
+        scored where the card has no labels.
     text : str or None
         What the model wrote, where it wrote.
     parsed : str or list of str or None
@@ -47,6 +49,12 @@ class Prediction(BaseModel):
         could be read from, and counts as wrong.
     cut : bool or None
         Whether ``text`` ended at the longest answer allowed and not by itself; None where that is not known.
+    logprob : float or None
+        The sum of the log-probabilities of the reference answer's tokens, where they were scored.
+    tokens : int or None
+        How many these are, with the one that ends the answer.
+    unread : list of str or None
+        Of a judged row with several labels: those that nothing could be read about.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,10 +66,36 @@ class Prediction(BaseModel):
     text: str | None
     parsed: str | list[str] | None
     cut: bool | None = None
+    logprob: float | None = None
+    tokens: int | None = None
+    unread: list[str] | None = None
 
     def line(self) -> str:
-        """Encode the row as one JSON line."""
-        return dumps(self.model_dump(exclude={"cut"} if self.cut is None else None)) + "\n"
+        """Encode the row as one JSON line; what only some rows have is left out of the others."""
+        return dumps(self.model_dump(exclude={name for name in OPTIONAL if getattr(self, name) is None})) + "\n"
+
+
+def gold_of(row: Mapping[str, Any], kind: Kind) -> str | list[str] | None:
+    """Return what is true of a dataset's row: its labels or its label; of a question its reference answer.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of a dataset, or of a user's own without an answer.
+    kind : str
+        The card's.
+    """
+    if kind != "qa":
+        gold: str | list[str] | None = row.get("labels", row.get("label"))
+        return gold
+    return str(row["messages"][-1]["content"] if "messages" in row else row["output"]) or None
+
+
+def asked_of(row: Mapping[str, Any]) -> str:
+    """Return what a dataset's row asks, with all earlier turns of a conversation."""
+    if "messages" in row:
+        return "\n".join(str(turn["content"]) for turn in row["messages"][:-1])
+    return "\n".join(filter(None, (str(row["instruction"]), str(row.get("input") or ""))))
 
 
 def named(file: str, split: str) -> str:
@@ -146,7 +180,7 @@ def open_run(run: Path, manifest: dict[str, Any], decoding: dict[str, Any], card
         What the answers depend on: ``model``, ``method``, ``recipe``, ``adapter``, and what
         :func:`dataset_manifest` says of the dataset.
     decoding : dict
-        How answers were had: ``predictions``, ``generations`` or ``samples`` to its settings.
+        How answers were had: ``predictions``, ``generations`` and so on to its settings.
     card : Path
         The dataset's ``card.json``, copied into the run.
 
@@ -205,7 +239,7 @@ def answer_rows(
     run : Path
         A folder that :func:`open_run` has started.
     split : str
-    answered : {'predictions', 'generations', 'samples'}
+    answered : {'predictions', 'generations', 'samples', 'likelihoods', 'choices'}
     rows : sequence of dict
         The split's rows.
     answer, save_every

@@ -12,6 +12,7 @@ from vitalfactory.card import SPLITS, read_card
 from vitalfactory.dataset.build import Summary
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, read_jsonl, write_jsonl
+from vitalfactory.knowledge import rewriting
 from vitalfactory.knowledge.prompts import PROMPTS
 
 RECIPE = ROOT / "train_configs" / "medqa_smollm2_lora.yaml"
@@ -65,7 +66,11 @@ def test_a_row_of_a_file_asks_and_answers(tmp_path: Path) -> None:
 def test_a_row_of_a_graph_carries_its_facts(tmp_path: Path) -> None:
     facts = [[f"病{number}", "症状", tail] for number in range(20) for tail in ("发热", f"痛{number}")]
     (tmp_path / "graph.json").write_text(json.dumps(facts), encoding="utf-8")
-    rows = rows_of(convert(tmp_path, graph=[tmp_path / "graph.json"]))
+    summary = convert(tmp_path, graph=[tmp_path / "graph.json"])
+    rows, verdicts = rows_of(summary), read_card(summary.folder).verdicts
+    assert verdicts is not None
+    assert {row["output"] for row in rows if row["answer_kind"] == "yesno"} <= {verdicts.present, verdicts.absent}
+    assert "`是` or `否`" in (summary.folder / "README.md").read_text(encoding="utf-8")
     row = next(row for row in rows if row["instruction"] == "病7的症状有哪些？")
     assert (row["output"], row["group"], row["form"], row["answer_kind"]) == ("发热、痛7。", "病7", "list-1", "list")
     assert row["triples"] == [["病7", "症状", "发热"], ["病7", "症状", "痛7"]]
@@ -216,3 +221,40 @@ def test_the_real_letters_convert(tmp_path: Path) -> None:
     rows = rows_of(summary)
     assert len(rows) + sum(summary.excluded.values()) == 7644
     assert "\ufffd" not in json.dumps(rows, ensure_ascii=False)
+
+
+def test_a_teachers_sentences_are_taken_where_they_name_everything(tmp_path: Path) -> None:
+    graph = [["哮喘", "症状", "喘息"], ["哮喘", "症状", "咳嗽"], ["痛风", "症状", "足趾肿痛"], ["肺炎", "症状", "咳嗽"]]
+    (tmp_path / "graph.json").write_text(json.dumps(graph), encoding="utf-8")
+    made = {"graph": [tmp_path / "graph.json"], "split_by": "question", "split": "80/10/10"}
+    before = convert(tmp_path / "before", **made)
+    rewriting.main([str(before.folder / "train.jsonl"), str(tmp_path / "prompts.jsonl"), "--language", "zh"])
+    prompts = list(read_jsonl(tmp_path / "prompts.jsonl"))
+    rows = {row["id"]: row for row in splits_of(before)["train"]}
+    assert {row["id"] for row in prompts} == {name for name, row in rows.items() if row["answer_kind"] != "yesno"}
+    assert all(rows[row["id"]]["output"] in row["input"] for row in prompts)
+    labels = [
+        {"id": row["id"], "state": "answered", "model": "teacher", "output": f"答：{rows[row['id']]['output']}"}
+        for row in prompts
+    ]
+    labels[0]["output"] = "不知道有什么。"
+    labels[1]["state"] = "failed"
+    after = convert(tmp_path / "after", rewritten=file(tmp_path, labels, "labels.jsonl"), **made)
+    answers = {row["id"]: row["output"] for row in rows_of(after)}
+    for number, label in enumerate(labels):
+        own = rows[label["id"]]["output"]
+        assert answers[label["id"]] == (own if number < 2 else f"答：{own}")
+    assert all(answers[row["id"]] == row["output"] for row in splits_of(before)["test"])
+    card = read_card(after.folder)
+    assert card.model_written == "teacher"
+    assert card.representation == f"graph+{len(labels) - 2} answers rewritten, 1 kept"
+    assert "--rewritten" in card.command
+
+
+def test_labels_without_answers_are_refused(tmp_path: Path) -> None:
+    labels = file(tmp_path, [{"id": "1", "state": "failed", "output": None}], "labels.jsonl")
+    with pytest.raises(VitalFactoryError, match=r"labels.jsonl: holds no answers"):
+        convert(tmp_path, synthetic=5, rewritten=labels)
+    rows = file(tmp_path, [{"id": "1", "triples": [], "answer_kind": "free"}], "train.jsonl")
+    with pytest.raises(VitalFactoryError, match="no answer made of facts"):
+        rewriting.main([str(rows), str(tmp_path / "prompts.jsonl")])

@@ -81,8 +81,8 @@ def test_a_diagnosis_has_its_own_longest_answer_and_gold_labels(
 
 
 def test_other_kinds_are_refused(notes: Workplace) -> None:
-    card = read_card(notes.root / "data" / "clinical").model_copy(update={"kind": "qa"})
-    with pytest.raises(VitalFactoryError, match="of the kind 'qa'; expected one of classify, diagnosis"):
+    card = read_card(notes.root / "data" / "clinical").model_copy(update={"kind": "other"})
+    with pytest.raises(VitalFactoryError, match="of the kind 'other'; expected one of classify, diagnosis"):
         kind_of(card)
 
 

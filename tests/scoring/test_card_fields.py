@@ -15,9 +15,9 @@ CHINESE = {"question": ["有没有房颤？"], "answers": ECG_TERMS["zh"]["answe
 
 def test_an_older_card_still_reads(tmp_path: Path) -> None:
     card = make_card(ECG_TERMS["en"], "AF")
-    write_json(tmp_path / "card.json", card.model_dump(exclude={"scored", "other_languages"}))
+    write_json(tmp_path / "card.json", card.model_dump(exclude={"scored", "other_languages", "verdicts", "normal"}))
     assert read_card(tmp_path) == card
-    assert (card.scored, card.other_languages) == (None, {})
+    assert (card.scored, card.other_languages, card.verdicts, card.normal) == (None, {}, None, None)
 
 
 def test_the_fields_are_kept(tmp_path: Path) -> None:
@@ -32,6 +32,7 @@ def test_the_fields_are_kept(tmp_path: Path) -> None:
     [
         ({"scored": ["N", "X"]}, r"scored names labels that are not in the vocabulary: \['X'\]"),
         ({"scored": []}, "scored names no labels"),
+        ({"normal": "X"}, r"normal label 'X' is not one of \['N', 'A', 'O', '~'\]"),
         (
             {"other_languages": {"zh": {"question": [], "answers": {"N": "x"}}}},
             "other_languages.zh.answers: expected one for each",

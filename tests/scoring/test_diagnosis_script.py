@@ -16,6 +16,7 @@ from werkzeug import Request, Response
 from tests.scoring.conftest import ROOT
 from tests.scoring.test_diagnosis import NAMES, diagnosis_card, make_notes, say
 from tests.scoring.test_report import Balanced
+from vitalfactory.endpoint.verdicts import Judge
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import read_json, read_jsonl, sha256, write_json, write_jsonl
 from vitalfactory.notes.note import Note, note_key
@@ -316,7 +317,7 @@ def test_a_judge_without_a_verdict_is_asked_again_next_time(
     diagnosis: ModuleType, bench: Bench, httpserver: HTTPServer, data: Path, tmp_path: Path
 ) -> None:
     folder = make_run(tmp_path / "run", data)
-    opinion = diagnosis.Judge(httpserver.url_for("/v1"), "wise")
+    opinion = Judge(httpserver.url_for("/v1"), "wise")
     bench.broken = True
     first = diagnosis.judge(folder, opinion=opinion)["judge"]
     assert (first["same"], first["failed"] > 0) == (0, True)

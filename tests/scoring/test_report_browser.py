@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.scoring import xray_runs
 from tests.scoring.conftest import MakeRun
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -59,8 +60,28 @@ def test_the_page_is_drawn(
     assert share(picture[5:15], BANNER) > 0.95
     for colour in (CURVE, TRACE, PAPER):
         assert share(picture, colour) > 0.0001
-    # A page wider than the window would lay its banner out wider than the phone's screen.
-    narrow = photograph(run / "report.html", 500, 3000)
+    check_fits(photograph(run / "report.html", 500, 3000))
+
+
+def check_fits(narrow: NDArray[np.uint8]) -> None:
+    """Check a page on a phone: one wider than the window would lay its banner out wider than the screen."""
     assert share(narrow[5:15], BANNER) > 0.95
     edge = narrow[200:, -8:]
     assert share(edge, (0xF4, 0xF7, 0xF9)) > 0.95
+
+
+def test_the_page_of_findings_is_drawn_with_its_pictures(
+    photograph: Callable[[Path, int, int], NDArray[np.uint8]], script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    data = xray_runs.make_data(tmp_path / "data" / "xrays")
+    for path in (data / "images").iterdir():
+        Image.new("L", (300, 300), 0x7B).save(path)
+    run = xray_runs.make_run(tmp_path / "run", data)
+    script("multilabel").judge(run)
+    picture = photograph(run / "report.html", 1100, 6000)
+    assert share(picture[5:15], BANNER) > 0.95
+    assert share(picture, CURVE) > 0.0001
+    assert share(picture, (0x7B, 0x7B, 0x7B)) > 0.01
+    check_fits(photograph(run / "report.html", 500, 3000))

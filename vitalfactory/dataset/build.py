@@ -517,6 +517,7 @@ def _write_card(
         epoch_seconds=task.epoch_seconds,
         longest_note=task.longest_note,
         verdicts=task.verdicts[language] if task.verdicts else None,
+        normal=task.normal,
         other_languages={
             other: Wordings(question=list(task.questions[other]), answers=dict(task.answers[other]))
             for other in sorted(task.questions)

@@ -45,7 +45,10 @@ class Task:
     longest_note : int, optional
         Where rows are notes: see :class:`vitalfactory.card.Card`.
     verdicts : mapping of str to Verdicts, optional
-        Where each row asks about one label: language to the outputs; see :class:`vitalfactory.card.Card`.
+        Where rows ask about one label, or for yes or no: language to the outputs; see
+        :class:`vitalfactory.card.Card`.
+    normal : str, optional
+        Where a row may have several labels: see :class:`vitalfactory.card.Card`.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Task:
     epoch_seconds: float | None = None
     longest_note: int | None = None
     verdicts: Mapping[str, Verdicts] | None = None
+    normal: str | None = None
 
 
 @dataclass(frozen=True)

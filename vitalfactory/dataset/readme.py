@@ -62,8 +62,10 @@ def _body(card: Card) -> str:
 
 
 def _asked(card: Card) -> str:
-    verdicts = card.verdicts
-    return f"; each row asks about one of them, `{verdicts.present}` or `{verdicts.absent}`" if verdicts else ""
+    if card.verdicts is None:
+        return ""
+    asks = "some rows ask for one word" if card.kind == "qa" else "each row asks about one of them"
+    return f"; {asks}, `{card.verdicts.present}` or `{card.verdicts.absent}`"
 
 
 def _table(card: Card) -> str:

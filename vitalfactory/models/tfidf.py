@@ -29,7 +29,7 @@ from vitalfactory.predictions import Prediction, answer_rows, dataset_manifest, 
 
 SEED = 2026
 WORDS = {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
-CHARACTERS = {"analyzer": "char", "ngram_range": (1, 3)}
+CHARACTERS: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)}
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 """Inverse regularisation strengths that are tried."""
 HALF = 0.5

@@ -9,8 +9,9 @@ from typing import Any
 from vitalfactory import diagnosis
 from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.predictions import Prediction
+from vitalfactory.predictions import Prediction, gold_of
 from vitalfactory.render import Renderer
+from vitalfactory.scoring.findings import FindingParser, VerdictParser
 from vitalfactory.scoring.parsing import Parser
 
 TOO_LONG = "prompt too long"
@@ -21,6 +22,7 @@ CHARACTERS_PER_TOKEN_ELSE = 1.5
 
 Row = dict[str, Any]
 Parsed = str | list[str] | None
+Reader = Callable[[Row, str, bool], Parsed]
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,17 @@ class AnswerKind:
     ----------
     longest : int
         The tokens that an answer may have, unless a user says otherwise.
-    gold : str
-        The column of a row with the true answer.
     field : str
         The field of an output row with what was read.
     reader : callable
-        Takes a dataset's card and returns what reads a text: (text, whether it was cut) -> what was read, or None.
+        Takes a dataset's card and returns what reads a text: (row, text, whether it was cut) -> what was read, or None.
     told : callable
         Takes a prediction and returns an output row's fields after its id.
     """
 
     longest: int
-    gold: str
     field: str
-    reader: Callable[[Card], Callable[[str, bool], Parsed]]
+    reader: Callable[[Card], Reader]
     told: Callable[[Prediction], Row]
 
 
@@ -115,9 +114,9 @@ def schema_of(card: Card, max_new_tokens: int) -> Row:
     return schema
 
 
-def _label_reader(card: Card) -> Callable[[str, bool], Parsed]:
+def _label_reader(card: Card) -> Reader:
     parser = Parser.from_card(card)
-    return lambda text, cut: parser.parse(text, cut=cut)
+    return lambda _, text, cut: parser.parse(text, cut=cut)
 
 
 def _label_told(prediction: Prediction) -> Row:
@@ -126,8 +125,8 @@ def _label_told(prediction: Prediction) -> Row:
     return {"label": prediction.parsed, "text": prediction.text}
 
 
-def _diseases_reader(_: Card) -> Callable[[str, bool], Parsed]:
-    return lambda text, _: _diseases(text)
+def _diseases_reader(_: Card) -> Reader:
+    return lambda row, text, cut: _diseases(text)
 
 
 def _diseases(text: str) -> list[str] | None:
@@ -144,9 +143,31 @@ def _diagnosis_told(prediction: Prediction) -> Row:
     return found.model_dump()
 
 
+def _findings_reader(card: Card) -> Reader:
+    if card.verdicts is not None:
+        verdicts = VerdictParser(card, card.verdicts)
+        return lambda row, text, cut: verdicts.parse(text, row["finding"], cut=cut)
+    findings = FindingParser.from_card(card)
+    return lambda _, text, cut: findings.parse(text, cut=cut)
+
+
+def _findings_told(prediction: Prediction) -> Row:
+    return {"findings": prediction.parsed, "text": prediction.text}
+
+
+def _answer_reader(_: Card) -> Reader:
+    return lambda row, text, cut: text.strip() or None
+
+
+def _answer_told(prediction: Prediction) -> Row:
+    return {"answer": prediction.parsed}
+
+
 KINDS: Mapping[str, AnswerKind] = {
-    "classify": AnswerKind(16, "label", "label", _label_reader, _label_told),
-    "diagnosis": AnswerKind(256, "labels", "diseases", _diseases_reader, _diagnosis_told),
+    "classify": AnswerKind(16, "label", _label_reader, _label_told),
+    "diagnosis": AnswerKind(256, "diseases", _diseases_reader, _diagnosis_told),
+    "multilabel": AnswerKind(128, "findings", _findings_reader, _findings_told),
+    "qa": AnswerKind(256, "answer", _answer_reader, _answer_told),
 }
 """A card's kind to how its answers are had and read."""
 
@@ -170,8 +191,7 @@ def predict(card: Card, backend: Backend, rows: Sequence[Row], failures: dict[st
     """
     from tqdm import tqdm
 
-    kind = kind_of(card)
-    read = kind.reader(card)
+    read = kind_of(card).reader(card)
     by_id = {row["id"]: row for row in rows}
     for written in tqdm(backend(rows), desc="generating", total=len(rows), unit="row", disable=None):
         if written.text is None:
@@ -182,10 +202,10 @@ def predict(card: Card, backend: Backend, rows: Sequence[Row], failures: dict[st
         yield Prediction(
             id=written.id,
             group=row["group"],
-            label=row.get(kind.gold),
+            label=gold_of(row, card.kind),
             probabilities=None,
             text=text,
-            parsed=read(text, bool(written.cut)),
+            parsed=read(row, text, bool(written.cut)),
             cut=written.cut,
         )
 
@@ -216,6 +236,7 @@ def decode(
     batch_size: int,
     max_new_tokens: int,
     sampling: Sampling | None = None,
+    beams: int = 1,
 ) -> Iterator[Written]:
     """Have a model of this process answer rows, in batches of like length.
 
@@ -229,7 +250,9 @@ def decode(
     max_new_tokens : int
         An answer ends here at the latest.
     sampling : Sampling, optional
-        Draw answers, each row's by its id; greedy decoding by default.
+        Draw answers, each row's by its id.
+    beams : int
+        Search with so many beams where nothing is drawn; one is greedy decoding.
 
     Yields
     ------
@@ -243,7 +266,7 @@ def decode(
         batch = fitting[start : start + batch_size]
         draws = [_Draws(sampling, row["id"]) for _, row in batch] if sampling else []
         pixels = [renderer.pixels(row) for _, row in batch]
-        answers = decode_batch(model, renderer, [prompt for prompt, _ in batch], pixels, max_new_tokens, draws)
+        answers = decode_batch(model, renderer, [prompt for prompt, _ in batch], pixels, max_new_tokens, draws, beams)
         for (text, cut), (_, row) in zip(answers, batch, strict=True):
             yield Written(row["id"], text, cut)
     for _, row in prompts[len(fitting) :]:
@@ -277,6 +300,7 @@ def decode_batch(
     pixels: Sequence[Mapping[str, Any]],
     max_new_tokens: int,
     draws: Sequence[_Draws],
+    beams: int = 1,
 ) -> list[tuple[str, bool]]:
     """Answer a batch: texts, and whether each ended at the longest answer allowed."""
     import torch
@@ -289,8 +313,9 @@ def decode_batch(
 
     ids, mask = pad(prompts, model.device, left=True)
     # A configuration of its own: the model's may sample.
-    greedy = GenerationConfig(
+    searched = GenerationConfig(
         do_sample=False,
+        num_beams=beams,
         max_new_tokens=max_new_tokens,
         eos_token_id=renderer.stop_ids,
         pad_token_id=renderer.tokenizer.pad_token_id,
@@ -299,7 +324,7 @@ def decode_batch(
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
-            generation_config=greedy,
+            generation_config=searched,
             logits_processor=[sampled] if draws else [],
             **images_for(model, ids, pixels),
         )[:, ids.shape[1] :]

@@ -5,6 +5,7 @@ A file is JSON Lines; each row has an ``id``, which may repeat, and what the dat
     {"id": 17, "instruction": "Does this ECG show atrial fibrillation?", "input": "RR intervals: ..."}
     {"id": 17, "messages": [{"role": "user", "content": "<image>Does ..."}], "images": ["ecg/17.png"]}
     {"id": 17, "feature_content": "Chief complaint: ..."}
+    {"id": 17, "question": "What are the symptoms of asthma?"}
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ def read_input(path: Path, job: Job, note_row: Callable[[Row, Card], Row], limit
     Parameters
     ----------
     path : Path
-        JSON Lines: notes where the dataset's answers are diagnoses, else rows with ``instruction`` and ``input``, or
-        with ``messages`` and ``images``, as the dataset has them. An answer that a row has is left out.
+        JSON Lines: notes where the dataset's answers are diagnoses, rows with ``question`` where it is one of
+        questions, else rows with ``instruction`` and ``input``, or with ``messages`` and ``images``, as the dataset
+        has them, and ``finding`` where a row asks about one. An answer that a row has is left out.
     job : Job
     note_row : callable
         Lays a note out as a row of the dataset; raises :class:`vitalfactory.errors.UnusableRecord`.
@@ -80,16 +82,42 @@ def _asked(source: Row, name: int | str | None, job: Job, note_row: Callable[[Ro
     """Lay a user's row out as a row of the dataset."""
     if name is None:
         raise UnusableRecord("no id")
-    if "messages" in job.registry[f"{job.dataset}_test"]["columns"]:
+    if job.card.kind == "qa" and "question" in source:
+        columns = question_row(_question(source), job)
+    elif job.in_messages:
         columns = _with_messages(source, resolve(str(job.recipe["media_dir"])))
     elif job.card.kind == "diagnosis" and "instruction" not in source:
         columns = note_row(source, job.card)
     else:
         columns = _with_instruction(source)
+    if job.card.verdicts is not None and job.card.kind == "multilabel":
+        columns["finding"] = _finding(source, job.card)
     if not _encodable(columns):
         raise UnusableRecord("broken text")
     key = hashlib.blake2b(dumps([name, columns]).encode("utf-8"), digest_size=8).hexdigest()
     return {"id": key, "group": "", "label": None, **columns}
+
+
+def _finding(source: Row, card: Card) -> str:
+    """Read which label a row asks about."""
+    finding = source.get("finding")
+    if finding not in card.labels:
+        raise UnusableRecord("no finding of the card is asked about")
+    return str(finding)
+
+
+def _question(source: Row) -> str:
+    question = source["question"]
+    if not isinstance(question, str) or not question.strip():
+        raise UnusableRecord("no question")
+    return question
+
+
+def question_row(question: str, job: Job) -> Row:
+    """Lay a question out as a row of a job's dataset, without its id: an instruction, or a conversation of one turn."""
+    if job.in_messages:
+        return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": ""}]}
+    return {"instruction": question, "input": "", "output": ""}
 
 
 def _encodable(value: Any) -> bool:

@@ -8,7 +8,7 @@ it is the figure itself, equal to scikit-learn's.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,22 @@ def bootstrap(
         key: _figure(float(value[0]), np.concatenate([part[key] for part in drawn] or [np.empty(0)]))
         for key, value in values.items()
     }
+
+
+def difference(first: Statistics[Key], second: Statistics[Key]) -> Statistics[Key]:
+    """Subtract the figures of one run from those of another over the same rows, as far as both have them.
+
+    Returns
+    -------
+    callable
+        For :func:`bootstrap`, which then draws the same groups for both.
+    """
+
+    def statistics(weights: Floats) -> dict[Key, Floats]:
+        ours, theirs = first(weights), second(weights)
+        return {key: theirs[key] - ours[key] for key in ours if key in theirs}
+
+    return statistics
 
 
 def _resampled(groups: Sequence[str], resamples: int, seed: int) -> Iterator[Floats]:
@@ -142,6 +158,25 @@ class Ranking:
         self._positive = positive[self._order].astype(np.float64)
         self.rows = len(scores)
         self.distinct: Floats = ordered[self._starts]
+        self._steps = self._lay_steps()
+
+    def _lay_steps(self) -> Any:
+        """Lay out which rows stand on each step of the curves, and which positives; shape (2 * steps, rows), sparse.
+
+        A run of distinct scores without a positive is one step: what lies within it changes no area.
+        """
+        from scipy.sparse import csr_array
+
+        found = np.add.reduceat(self._positive, self._starts) > 0 if self.rows else np.empty(0, bool)
+        first = np.r_[found[:1], found[1:] | found[:-1]]
+        lengths = np.diff(np.r_[self._starts, self.rows])
+        step = np.repeat(first.cumsum(), lengths)
+        steps = int(step[-1]) + 1 if self.rows else 0
+        hits = self._positive > 0
+        places = np.r_[self._order, self._order[hits]]
+        return csr_array(
+            (np.ones(len(places)), (np.r_[step, steps + step[hits]], places)), shape=(2 * steps, self.rows)
+        )
 
     def counts(self, weights: Floats) -> tuple[Floats, Floats]:
         """Count positives and negatives at each distinct score, the highest first.
@@ -160,18 +195,22 @@ class Ranking:
 
     def auroc(self, weights: Floats) -> Floats:
         """Area under the ROC curve, shape (resamples,): a tie counts as half."""
-        positives, negatives = self.counts(weights)
-        above = positives.cumsum(axis=1) - positives / 2
-        return ratio((negatives * above).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
+        return self.areas(weights)[0]
 
     def average_precision(self, weights: Floats) -> Floats:
         """Average precision, shape (resamples,): precision weighted by the steps of recall."""
-        positives, negatives = self.counts(weights)
-        found = positives.cumsum(axis=1)
-        called = found + negatives.cumsum(axis=1)
+        return self.areas(weights)[1]
+
+    def areas(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Area under the ROC curve and average precision, each of shape (resamples,)."""
+        there, positives = np.split(self._steps @ weights.T, 2)
+        called, found = there.cumsum(axis=0), positives.cumsum(axis=0)
+        above = np.einsum("ij,ij->j", there - positives, found - positives / 2)
         # Scores that no drawn row has come before the first call too; they add nothing.
         precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-        return ratio((positives * precision).sum(axis=1), positives.sum(axis=1))
+        steps = np.einsum("ij,ij->j", positives, precision)
+        all_positive = positives.sum(axis=0)
+        return ratio(above, all_positive * (there.sum(axis=0) - all_positive)), ratio(steps, all_positive)
 
 
 def calibration_error(weights: Floats, probabilities: Floats, true: Floats, bins: int) -> Floats:
@@ -189,9 +228,14 @@ def calibration_error(weights: Floats, probabilities: Floats, true: Floats, bins
     array of float, shape (resamples,)
         The mean distance between the two in a bin, weighted by the rows in it.
     """
-    inside = np.eye(bins)[bin_of(probabilities, bins)]
-    distance = np.abs(weights @ (inside * (probabilities - true)[:, None])).sum(axis=1)
+    distance = np.abs(weights @ calibration_gaps(probabilities, true, bins)).sum(axis=1)
     return ratio(distance, weights.sum(axis=1))
+
+
+def calibration_gaps(probabilities: Floats, true: Floats, bins: int) -> Floats:
+    """Put how much more was said than came true into the bin of each probability, shape (rows, bins)."""
+    gaps: Floats = np.eye(bins)[bin_of(probabilities, bins)] * (probabilities - true)[:, None]
+    return gaps
 
 
 def bin_of(probabilities: Floats, bins: int) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
-"""The probability that a causal language model gives to each answer of a closed set.
+"""The probability that a causal language model gives to each answer of a closed set, or to the one it should give.
 
-The probability of an answer is that of its whole string with the token that ends it, divided by the
+The probability of an answer is that of its whole string with the token that ends it; in a closed set, divided by the
 sum over all answers. Every prompt is computed once: what the prompts of a batch begin with in common is
 computed once for all of them, and the candidates share their prompt's cache.
 """
@@ -11,6 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+MOST_TOKENS = 8192
+"""Of answers in one batch, with their padding: each of them takes a number for every word of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,24 @@ def score(model: Any, questions: Sequence[Question], batch_size: int) -> Iterato
     probabilities : list of float
         One for each candidate, adding up to 1; families one after another, short rows first.
     """
+    for name, totals in log_likelihoods(model, questions, batch_size):
+        yield name, totals.softmax(0).tolist()
+
+
+def log_likelihoods(model: Any, questions: Sequence[Question], batch_size: int) -> Iterator[tuple[str, Any]]:
+    """Add up the log-probabilities of the tokens of every candidate of every question.
+
+    Parameters
+    ----------
+    model, questions, batch_size
+        See :func:`score`.
+
+    Yields
+    ------
+    id : str
+    totals : Tensor of float, shape (candidates,)
+        Natural logarithms; families one after another, short rows first.
+    """
     import torch
 
     families: dict[str, list[Question]] = defaultdict(list)
@@ -73,27 +94,37 @@ def score(model: Any, questions: Sequence[Question], batch_size: int) -> Iterato
             family.sort(key=lambda question: len(question.prompt))
             shared = _common_start([question.prompt[:-1] for question in family])
             prefix = _Prefix(model, shared)
-            for start in range(0, len(family), batch_size):
-                batch = family[start : start + batch_size]
-                yield from zip((row.id for row in batch), _probabilities(prefix, batch), strict=True)
+            for batch in _batches(family, batch_size):
+                yield from zip((row.id for row in batch), _totals(prefix, batch), strict=True)
         for question in questions:
             if question.pixels is not None:
-                yield question.id, _probabilities_of_images(model, question, question.pixels())
+                yield question.id, _totals_of_images(model, question, question.pixels())
 
 
-def _probabilities_of_images(model: Any, question: Question, pixels: Mapping[str, Any]) -> list[float]:
+def _batches(family: Sequence[Question], batch_size: int) -> Iterator[list[Question]]:
+    """Cut rows into batches, fewer rows where their answers are long."""
+    batch: list[Question] = []
+    answers = longest = 0
+    for question in family:
+        wider = max(longest, *map(len, question.answers))
+        if batch and (len(batch) == batch_size or wider * (answers + len(question.answers)) > MOST_TOKENS):
+            yield batch
+            batch, answers, wider = [], 0, max(map(len, question.answers))
+        batch.append(question)
+        answers, longest = answers + len(question.answers), wider
+    if batch:
+        yield batch
+
+
+def _totals_of_images(model: Any, question: Question, pixels: Mapping[str, Any]) -> Any:
     """Show a row with its images to the model, once with each candidate."""
-    import torch
-
     rows = [question.prompt + answer for answer in question.answers]
     ids, mask = pad(rows, model.device, left=False)
     given = images_for(model, ids, [pixels] * len(rows))
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **given).logits
     start = len(question.prompt)
     each = logits[:, start - 1 : -1].float().log_softmax(-1).gather(2, ids[:, start:, None])[..., 0]
-    total: torch.Tensor = (each * mask[:, start:]).sum(1)
-    probabilities: list[float] = total.softmax(0).tolist()
-    return probabilities
+    return (each * mask[:, start:]).sum(1)
 
 
 def images_for(model: Any, ids: Any, pixels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -150,7 +181,7 @@ class _Prefix:
         return cache
 
 
-def _probabilities(prefix: _Prefix, batch: Sequence[Question]) -> list[list[float]]:
+def _totals(prefix: _Prefix, batch: Sequence[Question]) -> list[Any]:
     """Read the prompts, then all candidates behind each prompt's cache."""
     import torch
 
@@ -168,8 +199,7 @@ def _probabilities(prefix: _Prefix, batch: Sequence[Question]) -> list[list[floa
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
-    totals = _continue(prefix.model, batch, cache, mask, logits)
-    return [row.softmax(0).tolist() for row in totals]
+    return _continue(prefix.model, batch, cache, mask, logits)
 
 
 def _continue(model: Any, batch: Sequence[Question], cache: Any, mask: Any, logits: Any) -> list[Any]:
@@ -193,9 +223,14 @@ def _continue(model: Any, batch: Sequence[Question], cache: Any, mask: Any, logi
             past_key_values=cache,
             use_cache=True,
         ).logits
-        each = following.float().log_softmax(-1).gather(2, targets[..., None])[..., 0]
+        each = torch.stack([_of_targets(*row) for row in zip(following, targets, strict=True)])
         totals = totals + (each * valid).sum(1)
     return list(totals.split([len(question.answers) for question in batch]))
+
+
+def _of_targets(logits: Any, targets: Any) -> Any:
+    """Return the log-probability of each target, one row at a time: long answers take much memory."""
+    return logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
 
 
 def pad(rows: Sequence[Sequence[int]], device: Any, *, left: bool) -> tuple[Any, Any]:

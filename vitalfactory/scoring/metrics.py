@@ -21,7 +21,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def check(rows: Sequence[Prediction], card: Card, where: str, kind: Kind = "clas
     card : Card
     where : str
         Named in errors.
-    kind : {'classify', 'diagnosis'}
+    kind : {'classify', 'multilabel', 'diagnosis', 'qa'}
         The kind of answers that is expected.
 
     Raises
@@ -143,7 +143,8 @@ def check(rows: Sequence[Prediction], card: Card, where: str, kind: Kind = "clas
     VitalFactoryError
         The card is of another kind; there are no rows; a gold or parsed label is not the card's;
         probabilities are missing in some rows, not one for each label, not between 0 and 1, or do not add up
-        to 1. Of diagnoses, the gold names are no list or not the card's; what is said may be any name.
+        to 1. Of diagnoses, the gold names are no list or not the card's; what is said may be any name. Of findings,
+        names are no lists or not the card's. Of questions, the reference answer is no text.
     """
     if card.kind != kind:
         raise VitalFactoryError(f"{where}: its answers are of the kind {card.kind!r}; expected {kind!r}")
@@ -155,7 +156,7 @@ def check(rows: Sequence[Prediction], card: Card, where: str, kind: Kind = "clas
             f"{where}: {len(rows) - scored} of {len(rows)} rows have no probabilities; score all or none"
         )
     for row in rows:
-        if fault := (_fault if kind == "classify" else _fault_of_names)(row, card.labels):
+        if fault := _FAULTS.get(kind, _fault_of_names)(row, card.labels):
             raise VitalFactoryError(f"{where}: row {row.id!r}: {fault}")
 
 
@@ -182,6 +183,32 @@ def _fault_of_names(row: Prediction, labels: Sequence[str]) -> str | None:
     return f"parsed {row.parsed!r} is no list of names" if isinstance(row.parsed, str) else None
 
 
+def _fault_of_findings(row: Prediction, labels: Sequence[str]) -> str | None:
+    for name, value in (("label", row.label), ("parsed", row.parsed), ("probabilities", row.probabilities)):
+        if value is None and name != "label":
+            continue
+        if isinstance(value, str | None):
+            return f"{name} {value!r} is no list of names"
+        if unknown := set(value) - set(labels):
+            return f"{name} {min(unknown)!r} is not one of the {len(labels)} names of the card"
+    values = (row.probabilities or {}).values()
+    if not all(0 <= value <= 1 for value in values):
+        return f"probabilities {', '.join(map(str, values))} are not between 0 and 1"
+    return None
+
+
+def _fault_of_question(row: Prediction, _: Sequence[str]) -> str | None:
+    return None if isinstance(row.label, str) else f"label {row.label!r} is no reference answer"
+
+
+_FAULTS: Mapping[Kind, Callable[[Prediction, Sequence[str]], str | None]] = {
+    "classify": _fault,
+    "multilabel": _fault_of_findings,
+    "qa": _fault_of_question,
+}
+"""Kind to what is wrong with a row, where that is not about lists of names."""
+
+
 def probabilities_of(rows: Sequence[Prediction], labels: Sequence[str]) -> Floats | None:
     """Lay probabilities out, shape (rows, labels); None where rows have none."""
     table = [[row.probabilities[label] for label in labels] for row in rows if row.probabilities is not None]
@@ -205,6 +232,22 @@ def best_threshold(val: Sequence[Prediction], positive: str) -> float | None:
     """
     scores = np.asarray([row.probabilities[positive] for row in val if row.probabilities is not None])
     gold = np.asarray([row.label == positive for row in val if row.probabilities is not None], dtype=np.bool_)
+    return best_f1(scores, gold)
+
+
+def best_f1(scores: Floats, gold: NDArray[np.bool_]) -> float | None:
+    """Choose the threshold with the highest F1.
+
+    Parameters
+    ----------
+    scores : array of float, shape (rows,)
+    gold : array of bool, shape (rows,)
+
+    Returns
+    -------
+    float or None
+        A score that occurs, the highest of equally good ones; None where no row is positive.
+    """
     if not gold.any():
         return None
     ranking = Ranking(scores, gold)
@@ -326,8 +369,8 @@ def _of_decisions(counts: Floats, card: Card) -> dict[Key, Floats]:
     spread = (total**2 - (gold**2).sum(axis=1)) * (total**2 - (called**2).sum(axis=1) - unparsed**2)
     figures = {
         "accuracy": ratio(right, total),
-        "balanced_accuracy": _mean_of_defined(recall),
-        "macro_f1": _mean_of_defined(f1),
+        "balanced_accuracy": mean_of_defined(recall),
+        "macro_f1": mean_of_defined(f1),
         "micro_f1": ratio(2 * right, total + called.sum(axis=1)),
         "kappa": ratio(total * right - chance, total**2 - chance),
         "mcc": ratio(total * right - chance, np.sqrt(spread)),
@@ -339,7 +382,7 @@ def _of_decisions(counts: Floats, card: Card) -> dict[Key, Floats]:
             named[label, name] = values[:, place]
     if card.scored:
         scored = [card.labels.index(label) for label in card.scored]
-        named["", "mean_f1_scored"] = _mean_of_defined(f1[:, scored])
+        named["", "mean_f1_scored"] = mean_of_defined(f1[:, scored])
     return named | _of_positive(counts, named, card)
 
 
@@ -358,7 +401,7 @@ def _of_positive(counts: Floats, named: Mapping[Key, Floats], card: Card) -> dic
     }
 
 
-def _mean_of_defined(values: Floats) -> Floats:
+def mean_of_defined(values: Floats) -> Floats:
     """Average over labels, those without rows left out."""
     defined = np.isfinite(values)
     return ratio(np.where(defined, values, 0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
@@ -401,21 +444,35 @@ def reliability(rows: Sequence[Prediction], card: Card) -> list[dict[str, float]
     Returns
     -------
     list of dict
-        ``bin``, ``rows``, ``said`` (mean probability) and ``true`` (share) of each bin that holds rows;
-        of the positive label where two labels have one, else of the most probable label.
+        See :func:`binned`; of the positive label where two labels have one, else of the most probable label.
     """
     probabilities = probabilities_of(rows, card.labels)
     if probabilities is None:
         return []
     gold = np.asarray([card.labels.index(str(row.label)) for row in rows])
     both = _Probabilities(probabilities, gold, card)
-    places = bin_of(both.said, BINS)
+    return binned(both.said, both.true)
+
+
+def binned(said: Floats, true: Floats) -> list[dict[str, float]]:
+    """Compare probabilities with what came true, in equal-width bins.
+
+    Parameters
+    ----------
+    said, true : array of float, shape (rows,)
+
+    Returns
+    -------
+    list of dict
+        ``bin``, ``rows``, ``said`` (mean probability) and ``true`` (share) of each bin that holds rows.
+    """
+    places = bin_of(said, BINS)
     return [
         {
             "bin": int(place),
             "rows": int((places == place).sum()),
-            "said": float(both.said[places == place].mean()),
-            "true": float(both.true[places == place].mean()),
+            "said": float(said[places == place].mean()),
+            "true": float(true[places == place].mean()),
         }
         for place in np.unique(places)
     ]

@@ -16,7 +16,7 @@ from vitalfactory.processor import computes_bfloat16
 from vitalfactory.recipes import dataset_names, read_recipe, resolve
 
 if TYPE_CHECKING:
-    from vitalfactory.card import Card
+    from vitalfactory.card import Card, Verdicts
     from vitalfactory.predictions import Answered, Prediction
     from vitalfactory.render import Renderer
     from vitalfactory.scoring.likelihood import Question
@@ -57,6 +57,11 @@ class Job:
     card: Card
     out: Path
     endpoint: str | None = None
+
+    @property
+    def in_messages(self) -> bool:
+        """Whether the dataset's rows are conversations (ShareGPT) and not instructions (Alpaca)."""
+        return "messages" in self.registry[f"{self.dataset}_test"]["columns"]
 
     def rows(self, split: str, limit: int | None) -> list[dict[str, Any]]:
         """Read a split's rows, the first ``limit`` of them."""
@@ -219,6 +224,22 @@ def check_closed(job: Job) -> None:
         raise VitalFactoryError(f"{job.dataset}: its answers are of the kind {job.card.kind!r}; expected 'classify'")
 
 
+def verdicts_of(job: Job) -> Verdicts:
+    """Return how rows are answered that ask about one finding each.
+
+    Raises
+    ------
+    VitalFactoryError
+        A row of the job's dataset names any number of findings.
+    """
+    if job.card.verdicts is None:
+        raise VitalFactoryError(
+            f"{job.dataset}: a row names any number of findings, so that none has a probability of its own; convert "
+            "with --representation yesno, which asks about one finding a row"
+        )
+    return job.card.verdicts
+
+
 def score_rows(
     model: Any, renderer: Renderer, rows: Sequence[dict[str, Any]], answers: Mapping[str, str], batch_size: int
 ) -> Iterator[Prediction]:
@@ -239,27 +260,97 @@ def score_rows(
     Prediction
         With the probability of each label; ``parsed`` is the most probable one.
     """
+    from vitalfactory.predictions import Prediction
+
+    for row, probabilities in _scored(model, renderer, rows, answers, batch_size):
+        known = {"id": row["id"], "group": row["group"], "label": row["label"]}
+        best = max(probabilities, key=lambda label: probabilities[label])
+        yield Prediction(**known, probabilities=probabilities, text=None, parsed=best)
+
+
+def score_findings(
+    model: Any, renderer: Renderer, rows: Sequence[dict[str, Any]], answers: Mapping[str, str], batch_size: int
+) -> Iterator[Prediction]:
+    """Score the two verdicts on the finding that each row asks about.
+
+    Parameters
+    ----------
+    model, renderer, batch_size
+        See :func:`score_rows`.
+    rows : sequence of dict
+        Rows of the renderer's dataset, each with its ``finding``.
+    answers : mapping of str to str
+        The output strings under ``present`` and ``absent``.
+
+    Yields
+    ------
+    Prediction
+        With the probability that the finding is present; ``parsed`` holds it from one half on, and else is empty.
+    """
+    from vitalfactory.predictions import Prediction
+
+    for row, probabilities in _scored(model, renderer, rows, answers, batch_size):
+        finding, present = row["finding"], probabilities["present"]
+        known = {"id": row["id"], "group": row["group"], "label": row["labels"]}
+        said = [finding] if present >= 0.5 else []
+        yield Prediction(**known, probabilities={finding: present}, text=None, parsed=said)
+
+
+def _scored(
+    model: Any, renderer: Renderer, rows: Sequence[dict[str, Any]], answers: Mapping[str, str], batch_size: int
+) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:
+    """Yield rows with the probability of each answer, which add up to 1."""
     from tqdm import tqdm
 
-    from vitalfactory.predictions import Prediction
     from vitalfactory.scoring import likelihood
 
     by_id = {row["id"]: row for row in rows}
     scored = likelihood.score(model, [question_of(renderer, row, answers) for row in rows], batch_size)
     for name, values in tqdm(scored, desc="scoring", total=len(rows), unit="row", disable=None):
-        row = by_id[name]
-        probabilities = dict(zip(answers, values, strict=True))
-        best = max(probabilities, key=lambda label: probabilities[label])
-        yield Prediction(
-            id=name, group=row["group"], label=row["label"], probabilities=probabilities, text=None, parsed=best
-        )
+        yield by_id[name], dict(zip(answers, values, strict=True))
 
 
 def question_of(renderer: Renderer, row: dict[str, Any], answers: Mapping[str, str]) -> Question:
-    """Render a row with each of its possible answers; rows of one wording are one family."""
+    """Render a row with each of its possible answers; rows of one wording are one family.
+
+    A row without an input has its whole question in the instruction, which is its own and no wording.
+    """
     from vitalfactory.scoring.likelihood import Question, until_stop
 
     rendered = [renderer.render(row, answer) for answer in answers.values()]
     tokens = [until_stop(candidate.answer, renderer.stop_ids) for candidate in rendered]
     pixels = partial(renderer.pixels, row) if row.get("images") else None
-    return Question(row["id"], str(row.get("instruction", "")), rendered[0].prompt, tokens, pixels)
+    wording = str(row.get("instruction", "")) if row.get("input") else ""
+    return Question(row["id"], wording, rendered[0].prompt, tokens, pixels)
+
+
+def score_references(
+    model: Any, renderer: Renderer, rows: Sequence[dict[str, Any]], batch_size: int
+) -> Iterator[Prediction]:
+    """Score the reference answer of each row.
+
+    Parameters
+    ----------
+    model, renderer, batch_size
+        See :func:`score_rows`.
+    rows : sequence of dict
+        Rows of the renderer's dataset, which is one of questions.
+
+    Yields
+    ------
+    Prediction
+        With the log-probability of the answer and its tokens, the one that ends it among them.
+    """
+    from tqdm import tqdm
+
+    from vitalfactory.predictions import Prediction, gold_of
+    from vitalfactory.scoring import likelihood
+
+    by_id = {row["id"]: row for row in rows}
+    questions = [question_of(renderer, row, {"": str(gold_of(row, "qa"))}) for row in rows]
+    tokens = {question.id: len(question.answers[0]) for question in questions}
+    scored = likelihood.log_likelihoods(model, questions, batch_size)
+    for name, totals in tqdm(scored, desc="scoring references", total=len(rows), unit="row", disable=None):
+        known: dict[str, Any] = {"id": name, "group": by_id[name]["group"], "label": gold_of(by_id[name], "qa")}
+        known |= {"logprob": float(totals[0]), "tokens": tokens[name]}
+        yield Prediction(**known, probabilities=None, text=None, parsed=None)

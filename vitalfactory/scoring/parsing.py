@@ -47,12 +47,13 @@ WHOLE: frozenset[str] = frozenset().union(*SAME_WORD)
 """What names a label only as a whole clause: elsewhere these words deny, or say nothing."""
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
+    """Write a pattern of any of the words in a text, each of which may be a pattern of its own."""
     return rf"\b(?:{'|'.join(text.split())})\b"
 
 
 CUE = (
-    _words(
+    words(
         r"no not non without never neither nor none nothing absent absence lack(?:s|ing)? negative "
         r"den(?:y|ies|ied) exclud(?:es?|ed|ing) ruled\sout rules\sout free fail(?:s|ed)? rather\sthan instead\sof "
         r"false incorrect wrong untrue \w*n't (?:does|do|did|is|are|was)nt"
@@ -62,7 +63,7 @@ CUE = (
 """What denies."""
 
 FILLER = (
-    _words(
+    words(
         r"evidence signs? indications? features? findings? of any an? the clear clearly obvious definite definitive "
         r"apparent significant current active ongoing show(?:s|n|ing)? indicat(?:es?|ing|ive|ed) suggest(?:s|ing|ive)? "
         r"demonstrat(?:es?|ing|ed) reveal(?:s|ed)? display(?:s|ed)? ha(?:s|ve|ving) contains? exhibits? meets? "
@@ -75,7 +76,7 @@ FILLER = (
 """What may stand between a denial and the label that it denies."""
 
 EMPTY = (
-    _words(
+    words(
         r"i it its this that which there here is are was were am do does did has had can however so as at on and by "
         r"ecg eeg recording tracing trace record segment epoch strip patient rhythm present identified visible evident "
         r"observed noted exist exists occur all therefore thus"
@@ -85,7 +86,7 @@ EMPTY = (
 """What gives a denial nothing of its own to deny."""
 
 HEDGE = (
-    _words(
+    words(
         r"possib(?:le|ly|ility) probabl[ey] probability likely unlikely likelihood may might could cannot can't "
         r"can\snot cant unable perhaps maybe suspect(?:ed|s)? suspici\w+ whether if either versus vs rule\sout "
         r"differential potential(?:ly)? borderline equivocal presum\w+ question(?:able)? risk history chance should "
@@ -98,7 +99,7 @@ HEDGE = (
 """What keeps the sentence around it from stating or denying anything."""
 
 DOUBT = (
-    _words(
+    words(
         r"unclear uncertain unsure inconclusive indeterminate undetermined insufficient undecided not\ssure "
         r"(?:do\snot|don't)\sknow "
         r"(?:cannot|can't|can\snot|unable\sto|impossible\sto|not\spossible\sto|difficult\sto|hard\sto)\s(?:be\s)?"
@@ -108,8 +109,8 @@ DOUBT = (
 )
 """What takes back the whole answer, wherever it stands."""
 
-_ABSENT = _words(r"absent negative excluded ruled\sout")
-_SEEN = _words(
+_ABSENT = words(r"absent negative excluded ruled\sout")
+_SEEN = words(
     r"present seen detected shown found evident observed identified visible noted demonstrated apparent there "
     r"indicated diagnosed"
 )
@@ -203,7 +204,7 @@ class Parser:
         self._doubled = [_doubled(term for term in self._exact if self._exact[term] == label) for label in self.labels]
 
     def _call(self, label: str, wording: str) -> None:
-        for term in _equivalent(_core(normalise(wording))):
+        for term in _equivalent(core(normalise(wording))):
             other = self._exact.setdefault(term, label)
             if other != label:
                 raise VitalFactoryError(
@@ -233,7 +234,7 @@ class Parser:
             A label of the card, or None where the text does not plainly commit to one.
         """
         text = normalise(text)
-        if not cut and (label := self._exact.get(_core(text))):
+        if not cut and (label := self._exact.get(core(text))):
             return label
         if re.search(DOUBT, text):
             return None
@@ -298,7 +299,7 @@ class Parser:
 
     def _clause(self, clause: str, last: State | None) -> list[Mention]:
         """Read one clause; ``last`` is the state of the mention that ended the clause before it."""
-        for whole in (_core(clause), _core(LEAD.sub("", clause.strip()))):
+        for whole in (core(clause), core(LEAD.sub("", clause.strip()))):
             if whole in self._exact and (last != "denied" or whole in WHOLE):
                 return [Mention(self._exact[whole], "stated")]
         mentions: list[Mention] = []
@@ -336,7 +337,8 @@ def _denies_nothing(clause: str) -> bool:
     return bool(re.search(CUE, clause)) and not re.sub(rf"{CUE}|{FILLER}|{EMPTY}|[\W_]", "", clause)
 
 
-def _core(text: str) -> str:
+def core(text: str) -> str:
+    """Take off the punctuation around a text."""
     return text.strip(PUNCTUATION)
 
 
@@ -346,14 +348,15 @@ def _equivalent(term: str) -> Collection[str]:
 
 def _alternatives(terms: Iterable[str]) -> str:
     """Write a pattern of whole terms, the longest first."""
-    return "|".join(_bounded(term) for term in sorted(terms, key=len, reverse=True)) or r"(?!)"
+    return "|".join(bounded(term, re.escape(term)) for term in sorted(terms, key=len, reverse=True)) or r"(?!)"
 
 
-def _bounded(term: str) -> str:
+def bounded(term: str, pattern: str) -> str:
+    """Keep a pattern of a term from matching inside a longer Latin word."""
     latin = re.compile(f"[{LETTER}]")
     before = rf"(?<![{LETTER}])(?<![a-z]-)" if latin.match(term[:1]) else ""
     after = rf"(?![{LETTER}]|-[a-z])" if latin.match(term[-1:]) else ""
-    return f"{before}{re.escape(term)}{after}"
+    return f"{before}{pattern}{after}"
 
 
 def _any_of(terms: Iterable[str]) -> re.Pattern[str]:

@@ -146,7 +146,8 @@ def page(run: str, banner: str, sections: Sequence[str], style: str = "") -> str
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
         f"<title>{escaped(run)}: figures</title><style>{STYLE}{style}</style></head>\n"
         f"<body>{GRID}{banner}<main>\n" + "\n".join(part for part in sections if part) + "\n</main></body></html>\n"
     )
@@ -253,7 +254,7 @@ def _charts(metrics: Mapping[str, Any], test: Sequence[Prediction], card: Card) 
     whose = f"probability of {card.positive}" if binary else "probability of the most probable label"
     return (
         f"<h2>Curves</h2><div class='grid'>{_roc(curves, metrics)}{_precision_recall(curves, metrics)}"
-        f"{_calibration(reliability(test, card), whose)}{confusion}</div>"
+        f"{calibration_chart(reliability(test, card), whose)}{confusion}</div>"
     )
 
 
@@ -369,7 +370,8 @@ def _point(x: float | None, y: float | None) -> str:
     )
 
 
-def _calibration(bins: Sequence[Mapping[str, float]], whose: str) -> str:
+def calibration_chart(bins: Sequence[Mapping[str, float]], whose: str) -> str:
+    """Draw what was said against what came true, with the rows in each bin of probabilities."""
     most = max(row["rows"] for row in bins)
     width = SIZE / BINS
     body = _dashed((0, 0), (1, 1)) + _line([(row["said"], row["true"]) for row in bins], COLOURS[0])

@@ -10,10 +10,10 @@ from typing import Any
 from vitalfactory.card import Card, Kind, read_card
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
-from vitalfactory.predictions import Answered, Prediction, predictions_file, read_predictions
+from vitalfactory.predictions import Answered, Prediction, gold_of, predictions_file, read_predictions
 from vitalfactory.scoring.metrics import check
 
-WRITTEN_BY = {"predictions": "eval/score.py", "generations": "eval/generate.py"}
+WRITTEN_BY = {"predictions": "eval/score.py", "likelihoods": "eval/score.py", "generations": "eval/generate.py"}
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Run:
         expected = min(total, limit or total)
         again = f"run {WRITTEN_BY[answered]} again with the same --out, it goes on where it stopped"
         if source is not None:
-            _compare(rows, source, list(source)[:expected], path, again)
+            _compare(rows, self.card.kind, source, list(source)[:expected], path, again)
         elif len(rows) < expected:
             raise VitalFactoryError(f"{path}: {expected - len(rows)} of {expected} {split} rows are missing; {again}")
         if expected < total:
@@ -73,7 +73,12 @@ class Run:
 
 
 def _compare(
-    rows: Sequence[Prediction], source: Mapping[str, Mapping[str, Any]], expected: Sequence[str], path: Path, again: str
+    rows: Sequence[Prediction],
+    kind: Kind,
+    source: Mapping[str, Mapping[str, Any]],
+    expected: Sequence[str],
+    path: Path,
+    again: str,
 ) -> None:
     """Check that a predictions file holds the dataset's rows, with their labels and groups."""
     have = {row.id for row in rows}
@@ -87,7 +92,7 @@ def _compare(
             raise VitalFactoryError(f"{path}: row {row.id!r} is not in the dataset; it belongs to another one")
         known = source[row.id]
         for name, value, expects in (
-            ("label", row.label, known.get("labels", known.get("label"))),
+            ("label", row.label, gold_of(known, kind)),
             ("group", row.group, known.get("group")),
         ):
             if value != expects:
