@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from vitalfactory.predictions import Prediction
     from vitalfactory.scoring.run import Run
 
-MANIFEST_COLUMNS = ("date", "dataset", "model", "method", "recipe", "adapter")
-SHAPE_COLUMNS = ("split", "answered", "rows", "groups", "threshold", "threshold_from")
 FREE_TEXT = ("accuracy", "balanced_accuracy", "f1", "sensitivity", "specificity", "macro_f1", "mean_f1_scored")
 
 
@@ -147,21 +145,17 @@ def _previews(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
 
 def _line(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a run's figures out as one line of the table of runs."""
-    run = metrics["run"] if metrics["split"] == "test" else f"{metrics['run']} ({metrics['split']})"
-    line = {"run": run, **{name: metrics["manifest"].get(name) for name in MANIFEST_COLUMNS}}
-    line |= {name: metrics[name] for name in SHAPE_COLUMNS}
-    for name, figure in {"parse_rate": metrics["parse_rate"], **metrics["figures"]}.items():
-        line |= {name: figure["value"], f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
+    from vitalfactory.scoring.tables import run_line
+
     free = metrics["free_text"]
-    line["free_text_parse_rate"] = free["parse_rate"]["value"] if free else None
-    line |= {f"free_text_{name}": free["figures"][name]["value"] if free else None for name in ("accuracy", "f1")}
-    return {name: _shown(value) for name, value in line.items()}
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else value
+    said = {name: free["figures"][name]["value"] if free else None for name in ("accuracy", "f1")}
+    return run_line(
+        {**metrics, "figures": {"parse_rate": metrics["parse_rate"], **metrics["figures"]}},
+        threshold=metrics["threshold"],
+        threshold_from=metrics["threshold_from"],
+        free_text_parse_rate=free["parse_rate"]["value"] if free else None,
+        **{f"free_text_{name}": value for name, value in said.items()},
+    )
 
 
 def take_over(folder: Path, file: Path, data: Path, split: str, model: str) -> None:
@@ -197,28 +191,19 @@ def take_over(folder: Path, file: Path, data: Path, split: str, model: str) -> N
     keep(folder, data, split, predictions, model, file)
 
 
-def table_of(metrics: Mapping[str, Any]) -> str:
+def _table(metrics: Mapping[str, Any]) -> str:
     """Lay figures out in aligned columns, the majority class beside them; of many labels, the F1 of each as well."""
-    from vitalfactory.scoring.intervals import tell, tell_value
     from vitalfactory.scoring.metrics import F1_OF, figure_in, title_of
+    from vitalfactory.scoring.tables import table_of
 
-    usual = metrics["majority"] or {"figures": {}}
     shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
     if len(metrics["labels"]) > 2:
         shown |= {f"{F1_OF}{label}": figures["f1"] for label, figures in metrics["per_class"].items()}
-    lines = [
-        (
-            title_of(name, metrics["scored"]),
-            tell(figure),
-            tell_value(beside["value"]) if (beside := figure_in(usual, name)) else "",
-        )
-        for name, figure in shown.items()
-        if figure["value"] is not None
-    ]
-    title = f"always {metrics['majority']['label']}" if metrics["majority"] else ""
-    lines = [("figure", "value [95 % interval]", title), *lines]
-    first, second = (max(len(line[column]) for line in lines) for column in (0, 1))
-    return "\n".join(f"  {name:<{first}}  {value:<{second}}  {other}".rstrip() for name, value, other in lines)
+    usual = metrics["majority"]
+    if usual:
+        beside = {name: figure for name in shown if (figure := figure_in(usual, name))}
+        usual = {"label": usual["label"], "figures": beside}
+    return table_of(shown, {name: title_of(name, metrics["scored"]) for name in shown}, usual)
 
 
 def _print(metrics: Mapping[str, Any], folder: Path) -> None:
@@ -229,7 +214,7 @@ def _print(metrics: Mapping[str, Any], folder: Path) -> None:
     threshold = metrics["threshold"]
     chosen = f", threshold {threshold:.4g} ({metrics['threshold_from']})" if threshold is not None else ""
     print(f"{metrics['run']}: {metrics['split']}, {metrics['rows']} rows of {metrics['groups']} groups{chosen}")
-    print(table_of(metrics))
+    print(_table(metrics))
     if metrics["free_text"] and metrics["answered"] == "predictions":
         free = metrics["free_text"]
         told = ", ".join(

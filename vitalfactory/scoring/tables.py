@@ -11,20 +11,22 @@ MANIFEST_COLUMNS = ("date", "dataset", "model", "method", "recipe", "adapter")
 SHAPE_COLUMNS = ("split", "answered", "rows", "groups")
 
 
-def run_line(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def run_line(metrics: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Lay a run's figures out as one line of the table of runs.
 
     Parameters
     ----------
     metrics : mapping
         The content of metrics.json.
+    **more
+        Further columns.
     """
     run = metrics["run"] if metrics["split"] == "test" else f"{metrics['run']} ({metrics['split']})"
     line = {"run": run, **{name: metrics["manifest"].get(name) for name in MANIFEST_COLUMNS}}
     line |= {name: metrics[name] for name in SHAPE_COLUMNS}
     for name, figure in metrics["figures"].items():
         line |= {name: figure["value"], f"{name}_low": figure["low"], f"{name}_high": figure["high"]}
-    return {name: _shown(value) for name, value in line.items()}
+    return {name: _shown(value) for name, value in (line | more).items()}
 
 
 def _shown(value: Any) -> Any:
