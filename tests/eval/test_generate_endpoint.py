@@ -185,6 +185,12 @@ def test_a_key_that_is_refused_on_the_way_keeps_what_is_done(
     assert len(read_predictions(notes.root / "key" / "generations.jsonl")) == 2
 
 
+def test_a_schema_is_for_answers_that_are_json(place: Workplace) -> None:
+    asked = ("--base-url", "http://127.0.0.1:9/v1", "--json-schema")
+    with pytest.raises(VitalFactoryError, match="are not JSON"):
+        generate.main(place.arguments("labels", "--dataset", "ecg", *asked))
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -194,7 +200,6 @@ def test_a_key_that_is_refused_on_the_way_keeps_what_is_done(
         (("--base-url", "http://127.0.0.1:9/v1", "--sample", "2"), "--sample does not go with --base-url"),
         (("--base-url", "http://127.0.0.1:9/v1", "--adapter", "none"), "--adapter does not go with --base-url"),
         (("--base-url", "here"), "expected an address such as"),
-        (("--base-url", "http://127.0.0.1:9/v1", "--dataset", "ecg", "--json-schema"), "are not JSON"),
         (("--base-url", "http://127.0.0.1:9/v1"), "nobody answers there"),
         (("--save-every", "0"), "--save-every 0: expected at least 1"),
         (("--max-new-tokens", "0"), "--max-new-tokens 0: expected at least 1"),
