@@ -52,14 +52,11 @@ def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[
     """
     from vitalfactory.files import write_json, write_text
     from vitalfactory.predictions import named
-    from vitalfactory.scoring.metrics import record
     from vitalfactory.scoring.report import report, worst
     from vitalfactory.scoring.run import open_folder
     from vitalfactory.scoring.staging_report import sections
 
-    opened = open_folder(folder)
-    if split not in opened.card.splits:
-        raise VitalFactoryError(f"{folder}: its dataset has no {split}; it has {', '.join(opened.card.splits)}")
+    opened = open_folder(folder, "classify", split)
     source = opened.source(split)
     metrics, rows = _measure(opened, split, source)
     shown = {row.id for row, _ in worst(rows, opened.card, metrics["threshold"])}
@@ -68,7 +65,7 @@ def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[
     page = report(metrics, rows, opened.card, previews, source or {}, nights)
     write_json(folder / named("metrics.json", split), metrics)
     write_text(folder / named("report.html", split), page)
-    record(table or folder.resolve().parent / "metrics.csv", _line(metrics))
+    _record(metrics, folder, table)
     return metrics
 
 
@@ -143,52 +140,21 @@ def _previews(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in read_jsonl(path) if row.get("id") in wanted and needed <= set(row)}
 
 
-def _line(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay a run's figures out as one line of the table of runs."""
-    from vitalfactory.scoring.tables import run_line
+def _record(metrics: Mapping[str, Any], folder: Path, table: Path | None) -> None:
+    """Put a run's line into the table of runs, with its threshold and what it says in free text."""
+    from vitalfactory.scoring.tables import record_run
 
     free = metrics["free_text"]
     said = {name: free["figures"][name]["value"] if free else None for name in ("accuracy", "f1")}
-    return run_line(
+    record_run(
         {**metrics, "figures": {"parse_rate": metrics["parse_rate"], **metrics["figures"]}},
+        folder,
+        table,
         threshold=metrics["threshold"],
         threshold_from=metrics["threshold_from"],
         free_text_parse_rate=free["parse_rate"]["value"] if free else None,
         **{f"free_text_{name}": value for name, value in said.items()},
     )
-
-
-def take_over(folder: Path, file: Path, data: Path, split: str, model: str) -> None:
-    """Make a run out of LLaMA-Factory's ``generated_predictions.jsonl``.
-
-    Parameters
-    ----------
-    folder : Path
-        The run to make.
-    file : Path
-        Lines of ``prompt``, ``predict`` and ``label``, without ids, in the order of the split.
-    data : Path
-        The dataset's folder.
-    split : str
-    model : str
-        The model's name for the manifest.
-
-    Raises
-    ------
-    VitalFactoryError
-        The file has another number of lines than the split, or a line that is not about its row.
-    """
-    from vitalfactory.card import read_card
-    from vitalfactory.predictions import Prediction
-    from vitalfactory.scoring.parsing import Parser
-    from vitalfactory.scoring.taken import from_llamafactory, keep
-
-    parser = Parser.from_card(read_card(data))
-    predictions = []
-    for row, text in from_llamafactory(file, data, split):
-        known = {"id": row["id"], "group": row["group"], "label": row["label"]}
-        predictions.append(Prediction(**known, probabilities=None, text=text, parsed=parser.parse(text)))
-    keep(folder, data, split, predictions, model, file)
 
 
 def _table(metrics: Mapping[str, Any]) -> str:
@@ -207,9 +173,10 @@ def _table(metrics: Mapping[str, Any]) -> str:
 
 
 def _print(metrics: Mapping[str, Any], folder: Path) -> None:
-    from vitalfactory.predictions import named
     from vitalfactory.scoring.intervals import tell
+    from vitalfactory.scoring.report import SYNTHETIC
     from vitalfactory.scoring.staging import summary
+    from vitalfactory.scoring.tables import closing
 
     threshold = metrics["threshold"]
     chosen = f", threshold {threshold:.4g} ({metrics['threshold_from']})" if threshold is not None else ""
@@ -225,11 +192,7 @@ def _print(metrics: Mapping[str, Any], folder: Path) -> None:
         print(f"  free text: parsed {tell(free['parse_rate'])}, {told} ({free['rows']} rows)")
     for line in summary(metrics["staging"]) if metrics["staging"] else ():
         print(f"  {line}")
-    for note in metrics["notes"]:
-        print(f"  note: {note}")
-    if metrics["manifest"].get("synthetic"):
-        print("  synthetic recordings: these figures say nothing about patients")
-    print(f"  report: {folder / named('report.html', metrics['split'])}")
+    print(closing(metrics, folder, SYNTHETIC))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -253,8 +216,10 @@ def main(argv: Sequence[str]) -> None:
     if (arguments.generated_predictions is None) != (arguments.data is None):
         raise VitalFactoryError("--generated-predictions FILE and --data DIR go together")
     if arguments.generated_predictions is not None:
+        from vitalfactory.scoring.taken import take_over
+
         given = (arguments.generated_predictions, arguments.data, arguments.dataset_split, arguments.model_name)
-        take_over(arguments.run, *given)
+        take_over(arguments.run, *given, "classify")
     metrics = judge(arguments.run, arguments.dataset_split, arguments.csv)
     _print(metrics, arguments.run)
     if arguments.json:

@@ -76,13 +76,10 @@ def judge(
     from vitalfactory.predictions import named
     from vitalfactory.scoring.diagnosis import judged_of
     from vitalfactory.scoring.diagnosis_report import report
-    from vitalfactory.scoring.metrics import record
     from vitalfactory.scoring.run import open_folder
-    from vitalfactory.scoring.tables import run_line
+    from vitalfactory.scoring.tables import record_run
 
-    opened = open_folder(folder, "diagnosis")
-    if split not in opened.card.splits:
-        raise VitalFactoryError(f"{folder}: its dataset has no {split}; it has {', '.join(opened.card.splits)}")
+    opened = open_folder(folder, "diagnosis", split)
     metrics, answers, texts = _measure(opened, split, synonyms)
     chosen, _ = judged_of(answers)
     if opinion is not None:
@@ -91,7 +88,7 @@ def judge(
     write_text(folder / named("sets.jsonl", split), "".join(sets))
     write_json(folder / named("metrics.json", split), metrics)
     write_text(folder / named("report.html", split), report(metrics, chosen, opened.card, texts))
-    record(table or folder.resolve().parent / "metrics.csv", run_line(metrics))
+    record_run(metrics, folder, table)
     return metrics
 
 
@@ -276,11 +273,10 @@ def _id_of(given: Mapping[str, Any], rows: Mapping[str, Any]) -> str | None:
 
 
 def _print(metrics: Mapping[str, Any], folder: Path) -> None:
-    from vitalfactory.predictions import named
     from vitalfactory.scoring import judge as judging
     from vitalfactory.scoring.diagnosis import FIGURES
     from vitalfactory.scoring.diagnosis_report import SYNTHETIC, judge_line
-    from vitalfactory.scoring.tables import table_of
+    from vitalfactory.scoring.tables import closing, table_of
 
     print(f"{metrics['run']}: {metrics['split']}, {metrics['judged']}; {metrics['groups']} groups")
     print(table_of(metrics["figures"], FIGURES, metrics["majority"]))
@@ -290,11 +286,7 @@ def _print(metrics: Mapping[str, Any], folder: Path) -> None:
     if metrics["judge"]:
         print(f"  the opinion of {metrics['judge']['model']}, no ground truth. {judge_line(metrics['judge'])}")
         print(table_of(metrics["judge"]["figures"], judging.FIGURES))
-    for note in metrics["notes"]:
-        print(f"  note: {note}")
-    if metrics["manifest"].get("synthetic"):
-        print(f"  {SYNTHETIC[0].lower()}{SYNTHETIC[1:]}")
-    print(f"  report: {folder / named('report.html', metrics['split'])}")
+    print(closing(metrics, folder, SYNTHETIC))
 
 
 def _check(arguments: argparse.Namespace) -> None:

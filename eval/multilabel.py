@@ -54,21 +54,18 @@ def judge(folder: Path, split: str = "test", table: Path | None = None) -> dict[
     """
     from vitalfactory.files import write_json, write_text
     from vitalfactory.predictions import named
-    from vitalfactory.scoring.metrics import record
     from vitalfactory.scoring.multilabel_report import report
     from vitalfactory.scoring.run import open_folder
-    from vitalfactory.scoring.tables import run_line
+    from vitalfactory.scoring.tables import record_run
 
-    opened = open_folder(folder, "multilabel")
-    if split not in opened.card.splits:
-        raise VitalFactoryError(f"{folder}: its dataset has no {split}; it has {', '.join(opened.card.splits)}")
+    opened = open_folder(folder, "multilabel", split)
     metrics, images, about = _measure(opened, split)
     pictures = _pictures(opened, images, about)
     judged = (row.model_copy(update={"text": None, "cut": None}).line() for row in images)
     write_text(folder / named("findings.jsonl", split), "".join(judged))
     write_json(folder / named("metrics.json", split), metrics)
     write_text(folder / named("report.html", split), report(metrics, images, opened.card, about, pictures))
-    record(table or folder.resolve().parent / "metrics.csv", run_line(metrics))
+    record_run(metrics, folder, table)
     return metrics
 
 
@@ -175,43 +172,6 @@ def _pictures(opened: Run, images: Sequence[Prediction], about: About) -> dict[s
     return {name: picture for name, picture in found.items() if picture}
 
 
-def take_over(folder: Path, file: Path, data: Path, split: str, model: str) -> None:
-    """Make a run out of LLaMA-Factory's ``generated_predictions.jsonl``.
-
-    Parameters
-    ----------
-    folder : Path
-        The run to make.
-    file : Path
-        Lines of ``prompt``, ``predict`` and ``label``, without ids, in the order of the split.
-    data : Path
-        The dataset's folder.
-    split : str
-    model : str
-        The model's name for the manifest.
-
-    Raises
-    ------
-    VitalFactoryError
-        The dataset is of another kind; the file has another number of lines than the split, or a line that is not
-        about its row.
-    """
-    from vitalfactory.card import read_card
-    from vitalfactory.predictions import Prediction
-    from vitalfactory.scoring.generation import kind_of
-    from vitalfactory.scoring.taken import from_llamafactory, keep
-
-    card = read_card(data)
-    if card.kind != "multilabel":
-        raise VitalFactoryError(f"{data}: its answers are of the kind {card.kind!r}; expected 'multilabel'")
-    read = kind_of(card).reader(card)
-    predictions = []
-    for row, text in from_llamafactory(file, data, split):
-        known = {"id": row["id"], "group": row["group"], "label": row["labels"]}
-        predictions.append(Prediction(**known, probabilities=None, text=text, parsed=read(row, text, False)))
-    keep(folder, data, split, predictions, model, file)
-
-
 def table_of_labels(labels: Mapping[str, Any]) -> str:
     """Lay the figures of each label out in aligned columns."""
     from vitalfactory.scoring.intervals import tell
@@ -226,11 +186,10 @@ def table_of_labels(labels: Mapping[str, Any]) -> str:
 
 
 def _print(metrics: Mapping[str, Any], folder: Path) -> None:
-    from vitalfactory.predictions import named
     from vitalfactory.scoring.intervals import tell
     from vitalfactory.scoring.multilabel import FIGURES
     from vitalfactory.scoring.multilabel_report import SYNTHETIC, decision
-    from vitalfactory.scoring.tables import table_of
+    from vitalfactory.scoring.tables import closing, table_of
 
     print(f"{metrics['run']}: {metrics['split']}, {metrics['rows']} images of {metrics['groups']} groups")
     print(f"  decided by {decision(metrics)}")
@@ -239,11 +198,7 @@ def _print(metrics: Mapping[str, Any], folder: Path) -> None:
     if (free := metrics["free_text"]) and metrics["answered"] == "predictions":
         told = ", ".join(f"{FIGURES[name]} {tell(free['figures'][name])}" for name in ("micro_f1", "macro_f1"))
         print(f"  free text: parsed {tell(free['parse_rate'])}, {told} ({free['rows']} images)")
-    for note in metrics["notes"]:
-        print(f"  note: {note}")
-    if metrics["manifest"].get("synthetic"):
-        print(f"  {SYNTHETIC[0].lower()}{SYNTHETIC[1:]}")
-    print(f"  report: {folder / named('report.html', metrics['split'])}")
+    print(closing(metrics, folder, SYNTHETIC))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -263,8 +218,10 @@ def main(argv: Sequence[str]) -> None:
     if (arguments.generated_predictions is None) != (arguments.data is None):
         raise VitalFactoryError("--generated-predictions FILE and --data DIR go together")
     if arguments.generated_predictions is not None:
+        from vitalfactory.scoring.taken import take_over
+
         given = (arguments.generated_predictions, arguments.data, arguments.dataset_split, arguments.model_name)
-        take_over(arguments.run, *given)
+        take_over(arguments.run, *given, "multilabel")
     metrics = judge(arguments.run, arguments.dataset_split, arguments.csv)
     _print(metrics, arguments.run)
     if arguments.json:

@@ -110,8 +110,7 @@ def judge(
     from vitalfactory.files import write_json, write_text
     from vitalfactory.predictions import named
     from vitalfactory.scoring import qa, qa_report
-    from vitalfactory.scoring.metrics import record
-    from vitalfactory.scoring.tables import run_line
+    from vitalfactory.scoring.tables import record_run
 
     told = read_told(folder, split)
     other = _read_beside(beside, told, split) if beside else None
@@ -138,7 +137,7 @@ def judge(
     write_json(folder / named("metrics.json", split), metrics)
     write_text(folder / named("report.html", split), qa_report.report(metrics, shown, told.opened.card))
     write_text(folder / named("report.md", split), qa_report.markdown(metrics, shown, told.opened.card))
-    record(table or folder.resolve().parent / "metrics.csv", run_line(metrics))
+    record_run(metrics, folder, table)
     return metrics
 
 
@@ -155,10 +154,8 @@ def read_told(folder: Path, split: str) -> Told:
     from vitalfactory.scoring.qa_entities import vocabulary_of
     from vitalfactory.scoring.run import open_folder
 
-    opened = open_folder(folder, "qa")
+    opened = open_folder(folder, "qa", split)
     card = opened.card
-    if split not in card.splits:
-        raise VitalFactoryError(f"{folder}: its dataset has no {split}; it has {', '.join(card.splits)}")
     source = opened.source(split)
     if source is None:
         raise VitalFactoryError(

@@ -17,6 +17,7 @@ from tests.scoring.xray_runs import COUNT, FEW, NORMAL, make_data, make_rows, ma
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import read_json, read_jsonl, write_json, write_jsonl
 from vitalfactory.predictions import read_predictions
+from vitalfactory.scoring.taken import take_over
 
 
 class WithPictures(Balanced):
@@ -339,7 +340,7 @@ def test_a_run_is_made_of_what_llamafactory_wrote(multilabel: ModuleType, data: 
     assert metrics["figures"]["subset_accuracy"]["value"] == 0.5
     assert metrics["manifest"]["model"] == "Qwen2-VL"
     with pytest.raises(VitalFactoryError, match="the order is not the dataset's"):
-        multilabel.take_over(tmp_path / "x", write_generated(file, rows[::-1], texts), data, "test", "x")
+        take_over(tmp_path / "x", write_generated(file, rows[::-1], texts), data, "test", "x", "multilabel")
 
 
 def test_verdicts_that_llamafactory_wrote_are_taken_over(multilabel: ModuleType, tmp_path: Path) -> None:
@@ -356,11 +357,11 @@ def test_verdicts_that_llamafactory_wrote_are_taken_over(multilabel: ModuleType,
     assert metrics["free_text"]["mentions"] is None
 
 
-def test_other_data_is_not_taken_over(multilabel: ModuleType, data: Path, tmp_path: Path) -> None:
+def test_other_data_is_not_taken_over(data: Path, tmp_path: Path) -> None:
     card = read_json(data / "card.json")
     write_json(data / "card.json", {**card, "kind": "diagnosis"})
     with pytest.raises(VitalFactoryError, match="of the kind 'diagnosis'; expected 'multilabel'"):
-        multilabel.take_over(tmp_path / "run", tmp_path / "x.jsonl", data, "test", "x")
+        take_over(tmp_path / "run", tmp_path / "x.jsonl", data, "test", "x", "multilabel")
 
 
 def test_help_is_quick_and_needs_nothing() -> None:

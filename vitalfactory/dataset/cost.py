@@ -8,12 +8,11 @@ which for a large vocabulary outweigh the rest. It is an estimate, not a measure
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vitalfactory.dataset.rules import zero_stage
+from vitalfactory.dataset.rules import PROCESSES, launched, zero_stage
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_json
 from vitalfactory.recipes import resolve
@@ -32,6 +31,7 @@ USABLE = 0.92
 GIB = 1024**3
 BYTES_OF_WEIGHT = {4: 0.56, 8: 1.06}
 """Of a quantized weight, with its block's scale."""
+NODES = "NNODES"
 TRAINED = 16
 """Bytes of a trained weight in float32: itself, its gradient, and Adam's two moments."""
 LOGITS = 10
@@ -154,7 +154,7 @@ def estimate(recipe: Mapping[str, Any], rows: int | None, tokens: int | None, lo
     -------
     Cost
     """
-    processes = _number("NPROC_PER_NODE") * _number("NNODES")
+    processes = launched(PROCESSES) * launched(NODES)
     batch = int(recipe.get("per_device_train_batch_size", 8))
     accumulated = int(recipe.get("gradient_accumulation_steps", 1))
     step = batch * accumulated * processes
@@ -165,11 +165,6 @@ def estimate(recipe: Mapping[str, Any], rows: int | None, tokens: int | None, lo
     length = min(longest or math.inf, int(recipe.get("cutoff_len", 2048)))
     memory = _gibibytes(recipe, shape, batch * int(length), processes) if shape else None
     return Cost(step, None if taken is None else math.ceil(taken / step), epoch, memory)
-
-
-def _number(variable: str) -> int:
-    given = os.environ.get(variable, "1")
-    return int(given) if given.isdigit() and int(given) else 1
 
 
 def shape_of(recipe: Mapping[str, Any]) -> Shape | None:

@@ -60,8 +60,8 @@ def _evaluates(recipe: Recipe) -> bool:
     return bool(recipe["do_eval"] or _predicts(recipe) or recipe["eval_strategy"] != "no")
 
 
-def _names(recipe: Recipe, names: Sequence[str]) -> list[str]:
-    return [name for name in names if recipe[name]]
+def _any(recipe: Recipe, names: Sequence[str]) -> bool:
+    return any(recipe[name] for name in names)
 
 
 QUANTIZED = (
@@ -144,15 +144,15 @@ ALWAYS = (
         "adapter_name_or_path: goes with finetuning_type: lora alone",
     ),
     Rule(
-        lambda r: r["finetuning_type"] != "lora" and _names(r, ONLY_LORA),
+        lambda r: r["finetuning_type"] != "lora" and _any(r, ONLY_LORA),
         f"finetuning_type: {', '.join(ONLY_LORA)} are for lora alone",
     ),
     Rule(
-        lambda r: r["finetuning_type"] == "lora" and _names(r, OWN_OPTIMISERS),
+        lambda r: r["finetuning_type"] == "lora" and _any(r, OWN_OPTIMISERS),
         f"finetuning_type: lora does not go with {', '.join(OWN_OPTIMISERS)}",
     ),
     Rule(
-        lambda r: r["deepspeed"] and _names(r, ("use_galore", "use_apollo")),
+        lambda r: r["deepspeed"] and _any(r, ("use_galore", "use_apollo")),
         "deepspeed: does not go with use_galore or use_apollo",
     ),
     Rule(lambda r: r["pissa_init"] and _zero3(r), "pissa_init: does not go with ZeRO-3"),
@@ -300,10 +300,16 @@ def _launch_problems(recipe: Recipe) -> list[str]:
     """Find more processes asked for by the environment than there are GPUs."""
     import torch
 
-    wanted, there = os.environ.get(PROCESSES, "1"), torch.cuda.device_count()
-    if recipe["use_cpu"] or not wanted.isdigit() or there == 0 or int(wanted) <= there:
+    wanted, there = launched(PROCESSES), torch.cuda.device_count()
+    if recipe["use_cpu"] or there == 0 or wanted <= there:
         return []
     return [f"{PROCESSES}={wanted}: asks for {wanted} GPUs, and this machine has {there}"]
+
+
+def launched(variable: str) -> int:
+    """Read how many of something the environment asks for; 1 where it does not say."""
+    given = os.environ.get(variable, "1")
+    return int(given) if given.isdigit() and int(given) else 1
 
 
 def find_mismatches(recipes: Mapping[Path, Recipe]) -> dict[Path, list[str]]:
@@ -327,7 +333,7 @@ def find_mismatches(recipes: Mapping[Path, Recipe]) -> dict[Path, list[str]]:
     trained_by = {str(recipe["output_dir"]): path for path, recipe in every.items() if recipe.get("do_train")}
     found: dict[Path, list[str]] = {}
     for path, recipe in using.items():
-        for adapter in _adapters({"adapter_name_or_path": recipe["adapter_name_or_path"]}):
+        for adapter in _adapters(recipe):
             if adapter in trained_by and trained_by[adapter] != path:
                 found.setdefault(path, []).extend(_differences(path, recipe, trained_by[adapter], every))
     return {path: problems for path, problems in found.items() if problems}

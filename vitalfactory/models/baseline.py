@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, read_jsonl
-from vitalfactory.predictions import Prediction, answer_rows, dataset_manifest, open_run
+from vitalfactory.predictions import Answered, Prediction, answer_rows, dataset_manifest, open_run
 
 Floats = NDArray[np.float64]
 Predict = Callable[[Floats], Floats]
@@ -92,23 +92,55 @@ def write_run(
     VitalFactoryError
         The folder holds another run.
     """
-    manifest = {
-        "model": model,
-        "method": method,
-        "recipe": None,
-        "adapter": None,
-        "adapter_sha256": None,
-        **dataset_manifest(table.folder, table.card),
-    }
     made_with = {"features": len(table.names), **(settings or {})}
-    open_run(out, manifest, {"predictions": made_with}, table.folder / "card.json")
 
     def answer(rows: Sequence[dict[str, Any]]) -> Iterator[Prediction]:
         for row, values in zip(rows, predict(table.features(rows)) if rows else (), strict=True):
             yield _prediction(row, table.card.labels, values)
 
+    about = {"model": model, "method": method}
+    write_answers(out, table.folder, table.card, about, made_with, table.rows, answer)
+
+
+def write_answers(
+    out: Path,
+    folder: Path,
+    card: Card,
+    model: Mapping[str, Any],
+    made_with: Mapping[str, Any],
+    rows_of: Callable[[str], Sequence[dict[str, Any]]],
+    answer: Callable[[Sequence[dict[str, Any]]], Iterator[Prediction]],
+    answered: Answered = "predictions",
+) -> None:
+    """Answer val and test into a run's folder.
+
+    Parameters
+    ----------
+    out : Path
+        The run's folder.
+    folder : Path
+        The dataset's.
+    card : Card
+    model : mapping
+        ``model`` and ``method`` for the manifest; and ``recipe``, ``adapter`` and ``adapter_sha256`` where it has them.
+    made_with : mapping
+        What the answers are made with, for the manifest.
+    rows_of : callable
+        A split to its rows.
+    answer : callable
+        Rows to their answers.
+    answered : str
+        The kind of answers.
+
+    Raises
+    ------
+    VitalFactoryError
+        The folder holds another run.
+    """
+    manifest = {"recipe": None, "adapter": None, "adapter_sha256": None, **model, **dataset_manifest(folder, card)}
+    open_run(out, manifest, {answered: dict(made_with)}, folder / "card.json")
     for split in ("val", "test"):
-        print(answer_rows(out, split, "predictions", table.rows(split), answer))
+        print(answer_rows(out, split, answered, rows_of(split), answer))
 
 
 def _prediction(row: dict[str, Any], labels: Sequence[str], values: Floats) -> Prediction:

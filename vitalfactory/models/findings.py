@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
 from vitalfactory.files import read_jsonl
-from vitalfactory.models.baseline import Floats
-from vitalfactory.predictions import Prediction, answer_rows, dataset_manifest, open_run
+from vitalfactory.models.baseline import Floats, write_answers
+from vitalfactory.predictions import Prediction
 
 Rows = Sequence[dict[str, Any]]
 Predict = Callable[[Rows], Iterable[Floats]]
@@ -123,16 +123,12 @@ def write_run(
     VitalFactoryError
         The folder holds another run.
     """
-    manifest = {"recipe": None, "adapter": None, "adapter_sha256": None, **model}
-    manifest |= dataset_manifest(findings.folder, findings.card)
-    open_run(out, manifest, {"predictions": dict(settings)}, findings.folder / "card.json")
 
     def answer(rows: Rows) -> Iterator[Prediction]:
         for row, values in zip(rows, predict(rows), strict=True):
             yield prediction_of(row, findings.card.labels, values)
 
-    for split in ("val", "test"):
-        print(answer_rows(out, split, "predictions", findings.rows(split), answer))
+    write_answers(out, findings.folder, findings.card, model, settings, findings.rows, answer)
 
 
 def prediction_of(row: Mapping[str, Any], labels: Sequence[str], values: Floats) -> Prediction:

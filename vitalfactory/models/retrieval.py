@@ -19,9 +19,9 @@ from typing import Any
 from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import read_jsonl
-from vitalfactory.models.baseline import parse_arguments
+from vitalfactory.models.baseline import parse_arguments, write_answers
 from vitalfactory.models.tfidf import CHARACTERS
-from vitalfactory.predictions import Prediction, answer_rows, asked_of, dataset_manifest, gold_of, open_run
+from vitalfactory.predictions import Prediction, asked_of, gold_of
 
 CHUNK = 256
 """Questions looked up at a time."""
@@ -75,25 +75,16 @@ def answer(folder: Path, out: Path) -> None:
     if not rows.get("train"):
         raise VitalFactoryError(f"{folder}: train.jsonl has no rows; this baseline answers from them")
     index = Index(rows["train"])
-    manifest = {
-        "model": "nearest training question by TF-IDF",
-        "method": "retrieval",
-        "recipe": None,
-        "adapter": None,
-        "adapter_sha256": None,
-        **dataset_manifest(folder, card),
-    }
     first, last = CHARACTERS["ngram_range"]
     settings = {"characters": f"{first} to {last}", "questions": len(index.answers)}
-    open_run(out, manifest, {"generations": settings}, folder / "card.json")
 
     def look_up(todo: Rows) -> Iterator[Prediction]:
         for row, text in zip(todo, index.nearest(todo), strict=True):
             known = {"id": row["id"], "group": row["group"], "label": gold_of(row, "qa")}
             yield Prediction(**known, probabilities=None, text=text, parsed=text.strip() or None)
 
-    for split in ("val", "test"):
-        print(answer_rows(out, split, "generations", rows.get(split, []), look_up))
+    model = {"model": "nearest training question by TF-IDF", "method": "retrieval"}
+    write_answers(out, folder, card, model, settings, lambda split: rows.get(split, []), look_up, "generations")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vitalfactory.card import Card, read_card
+from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import read_jsonl
-from vitalfactory.models.baseline import Floats, parse_arguments
-from vitalfactory.predictions import Prediction, answer_rows, dataset_manifest, open_run
+from vitalfactory.models.baseline import Floats, parse_arguments, write_answers
+from vitalfactory.predictions import Prediction
 
 SEED = 2026
 WORDS = {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
@@ -168,7 +168,7 @@ def train(folder: Path, out: Path) -> None:
             f"{folder}: the rows of train.jsonl name fewer than two diseases; there is nothing to learn"
         )
     model, chosen = choose(rows["train"], rows.get("val", []), card.language)
-    _open(out, folder, card, {**chosen, "features": len(model.vectorizer.vocabulary_)})
+    settings = {**chosen, "features": len(model.vectorizer.vocabulary_)}
 
     def answer(todo: Rows) -> Iterator[Prediction]:
         named = decide(model.probabilities(todo), chosen["threshold"]) if todo else ()
@@ -177,20 +177,8 @@ def train(folder: Path, out: Path) -> None:
             known = {"id": row["id"], "group": row["group"], "label": row["labels"]}
             yield Prediction(**known, probabilities=None, text=None, parsed=said)
 
-    for split in ("val", "test"):
-        print(answer_rows(out, split, "predictions", rows.get(split, []), answer))
-
-
-def _open(out: Path, folder: Path, card: Card, settings: dict[str, Any]) -> None:
-    manifest = {
-        "model": "TF-IDF, LogisticRegression one against the rest",
-        "method": "tfidf",
-        "recipe": None,
-        "adapter": None,
-        "adapter_sha256": None,
-        **dataset_manifest(folder, card),
-    }
-    open_run(out, manifest, {"predictions": settings}, folder / "card.json")
+    about = {"model": "TF-IDF, LogisticRegression one against the rest", "method": "tfidf"}
+    write_answers(out, folder, card, about, settings, lambda split: rows.get(split, []), answer)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from vitalfactory.card import Card
 from vitalfactory.scoring import judge
 from vitalfactory.scoring.diagnosis import COUNTS, FIGURES, Answer
-from vitalfactory.scoring.report import WORST, bar, escaped, interval, manifest_table, number, page, told
+from vitalfactory.scoring.report import WORST, escaped, figures_table, header, page, told
 
 MOST_DISEASES = 60
 """Diseases in the page's table; metrics.json has all."""
@@ -34,8 +34,6 @@ def report(metrics: Mapping[str, Any], answers: Sequence[Answer], card: Card, te
     str
         HTML. The same arguments give the same page.
     """
-    manifest = metrics["manifest"]
-    banner = f'<div class="banner">{SYNTHETIC}</div>' if manifest.get("synthetic") else ""
     sections = [
         _header(metrics, card),
         _figures(metrics),
@@ -44,11 +42,8 @@ def report(metrics: Mapping[str, Any], answers: Sequence[Answer], card: Card, te
         _judge(metrics["judge"]),
         _per_disease(metrics["per_class"]),
         _examples(answers, texts),
-        manifest_table(manifest),
-        "<footer>Not a medical device: these figures describe one run on one dataset, and nothing here may guide the "
-        "care of a patient.</footer>",
     ]
-    return page(metrics["run"], banner, sections)
+    return page(metrics, SYNTHETIC, sections)
 
 
 def _header(metrics: Mapping[str, Any], card: Card) -> str:
@@ -61,35 +56,15 @@ def _header(metrics: Mapping[str, Any], card: Card) -> str:
         ("Synonyms", metrics["synonyms"]["file"] if metrics["synonyms"] else "none; names in their normal form"),
         ("Date", manifest.get("date", "unknown")),
     ]
-    lines = "".join(f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in about)
-    notes = "".join(f'<p class="note">{escaped(note)}</p>' for note in metrics["notes"])
-    question = escaped(card.question[0] if card.question else "")
-    return (
-        f"<header><h1>{escaped(metrics['run'])}</h1><p class='soft'>{question}</p></header>{notes}"
-        f"<div class='card'><table>{lines}</table></div>"
-    )
+    return header(metrics["run"], about, metrics["notes"], card)
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
-    usual = metrics["majority"]["figures"] if metrics["majority"] else {}
-    lines = "".join(
-        f"<tr><td>{escaped(FIGURES[name])}</td><td class='number'><b>{number(figure['value'])}</b></td>"
-        f"<td class='number'>{interval(figure)}</td>"
-        f"<td class='number'>{number(usual[name]['value']) if name in usual else '—'}</td>"
-        f"<td class='bar'>{'' if name in COUNTS else bar(figure, usual.get(name))}</td></tr>"
-        for name, figure in metrics["figures"].items()
-        if figure["value"] is not None
+    remark = (
+        "An answer that no diagnosis could be read from counts as wrong: it names no disease and gives no reason. The "
+        "grey mark is the answer that always names the most frequent disease of the training rows."
     )
-    beside = f"always {escaped(metrics['majority']['label'])}" if metrics["majority"] else "majority"
-    how = metrics["intervals"]
-    return (
-        "<h2>Figures</h2><div class='card wide'><table><tr><th>Figure</th><th class='number'>Value</th>"
-        f"<th class='number'>{how['level']:.0%} interval</th><th class='number'>{beside}</th><th>0 to 1</th></tr>"
-        f"{lines}</table></div><p class='soft'>Intervals: {how['resamples']} bootstrap resamples of "
-        f"{escaped(how['over'])}, seed {how['seed']}. An answer that no diagnosis could be read from counts as wrong: "
-        "it names no disease and gives no reason. The grey mark is the answer that always names the most frequent "
-        "disease of the training rows.</p>"
-    )
+    return figures_table(metrics, FIGURES, remark, COUNTS)
 
 
 def _reading(metrics: Mapping[str, Any]) -> str:

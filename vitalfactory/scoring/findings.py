@@ -31,7 +31,7 @@ from typing import Literal
 
 from vitalfactory.card import Card, Verdicts
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.scoring.parsing import FILLER, SENTENCE, TURN, Parser, bounded, core, normalise, words
+from vitalfactory.scoring.parsing import FILLER, SENTENCE, TURN, Parser, bounded, core, normalise, terms_of, words
 
 State = Literal["present", "uncertain", "absent"]
 STRENGTH: Mapping[State, int] = {"present": 2, "uncertain": 1, "absent": 0}
@@ -233,8 +233,7 @@ class FindingParser:
         """
         if card.kind != "multilabel":
             raise VitalFactoryError(f"{card.name}: its answers are of the kind {card.kind!r}; expected 'multilabel'")
-        terms = {label: [label, card.answers.get(label, label), *card.synonyms.get(label, [])] for label in card.labels}
-        return cls(terms, card.normal, card.question)
+        return cls(terms_of(card), card.normal, card.question)
 
     def parse(self, text: str, *, cut: bool = False) -> list[str] | None:
         """Read the labels that an answer commits to; see :meth:`read`.

@@ -16,8 +16,8 @@ from vitalfactory.scoring.report import (
     bar,
     calibration_chart,
     escaped,
-    interval,
-    manifest_table,
+    figures_table,
+    header,
     number,
     page,
     shaded,
@@ -79,8 +79,6 @@ def report(
     str
         HTML. The same arguments give the same page.
     """
-    manifest = metrics["manifest"]
-    banner = f'<div class="banner">{SYNTHETIC}</div>' if manifest.get("synthetic") else ""
     sections = [
         _header(metrics, card),
         _figures(metrics),
@@ -92,11 +90,8 @@ def report(
         _parts(metrics["parts"]),
         _free_text(metrics),
         _examples(metrics, images, about, pictures, card),
-        manifest_table(manifest),
-        "<footer>Not a medical device: these figures describe one run on one dataset, and nothing here may guide the "
-        "care of a patient.</footer>",
     ]
-    return page(metrics["run"], banner, sections, STYLE)
+    return page(metrics, SYNTHETIC, sections, STYLE)
 
 
 def _header(metrics: Mapping[str, Any], card: Card) -> str:
@@ -112,13 +107,7 @@ def _header(metrics: Mapping[str, Any], card: Card) -> str:
         ("Decision", decision(metrics)),
         ("Date", manifest.get("date", "unknown")),
     ]
-    lines = "".join(f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in about)
-    notes = "".join(f'<p class="note">{escaped(note)}</p>' for note in metrics["notes"])
-    question = escaped(card.question[0] if card.question else "")
-    return (
-        f"<header><h1>{escaped(metrics['run'])}</h1><p class='soft'>{question}</p></header>{notes}"
-        f"<div class='card'><table>{lines}</table></div>"
-    )
+    return header(metrics["run"], about, metrics["notes"], card)
 
 
 def decision(metrics: Mapping[str, Any]) -> str:
@@ -135,31 +124,15 @@ def decision(metrics: Mapping[str, Any]) -> str:
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
-    constant = metrics["majority"]
-    usual = constant["figures"] if constant else {}
-    lines = "".join(
-        f"<tr><td>{escaped(FIGURES[name])}{' (lower is better)' if name in LOSSES else ''}</td>"
-        f"<td class='number'><b>{number(figure['value'])}</b></td><td class='number'>{interval(figure)}</td>"
-        f"<td class='number'>{number(usual[name]['value']) if name in usual else '—'}</td>"
-        f"<td class='bar'>{bar(figure, usual.get(name))}</td></tr>"
-        for name, figure in metrics["figures"].items()
-        if figure["value"] is not None
-    )
-    beside = f"always {escaped(constant['label'])}" if constant else "constant answer"
     apart = (
         f" The findings are all labels but {escaped(metrics['normal'])}, which the other figures count as a label like "
         "the others."
         if metrics["normal"]
         else ""
     )
-    how = metrics["intervals"]
-    return (
-        "<h2>Figures</h2><div class='card wide'><table><tr><th>Figure</th><th class='number'>Value</th>"
-        f"<th class='number'>{how['level']:.0%} interval</th><th class='number'>{beside}</th><th>0 to 1</th></tr>"
-        f"{lines}</table></div><p class='soft'>Intervals: {how['resamples']} bootstrap resamples of "
-        f"{escaped(how['over'])}, seed {how['seed']}. An answer that cannot be read counts as wrong. The grey mark "
-        f"is the constant answer.{apart}</p>"
-    )
+    titles = {name: f"{title}{' (lower is better)' if name in LOSSES else ''}" for name, title in FIGURES.items()}
+    remark = f"An answer that cannot be read counts as wrong. The grey mark is the constant answer.{apart}"
+    return figures_table(metrics, titles, remark, beside="constant answer")
 
 
 def _ranking(metrics: Mapping[str, Any]) -> str:

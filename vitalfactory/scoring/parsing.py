@@ -176,6 +176,11 @@ def normalise(text: str) -> str:
     return re.sub(r"[^\S\n]+", " ", text)
 
 
+def terms_of(card: Card) -> dict[str, list[str]]:
+    """List what each label of a dataset may be called: its name, its answer and its synonyms."""
+    return {label: [label, card.answers.get(label, label), *card.synonyms.get(label, [])] for label in card.labels}
+
+
 class Parser:
     """Reads labels of one closed vocabulary; make one with :meth:`from_card`.
 
@@ -222,8 +227,7 @@ class Parser:
         """
         if card.kind != "classify":
             raise VitalFactoryError(f"{card.name}: its answers are of the kind {card.kind!r}; parsing needs 'classify'")
-        terms = {label: [label, card.answers.get(label, label), *card.synonyms.get(label, [])] for label in card.labels}
-        return cls(terms, card.positive)
+        return cls(terms_of(card), card.positive)
 
     def parse(self, text: str, *, cut: bool = False) -> str | None:
         """Read a label; see :meth:`read`.

@@ -12,7 +12,7 @@ from vitalfactory.scoring import qa_judge, qa_safety
 from vitalfactory.scoring.intervals import Figure, tell, tell_value
 from vitalfactory.scoring.qa import COUNTS, FIGURES, HONEST, NO_DOCTOR, UNDEFINED, UNSEEN, Answer
 from vitalfactory.scoring.qa_entities import Vocabulary, said_of, wanted_of
-from vitalfactory.scoring.report import bar, escaped, interval, manifest_table, number, page, told
+from vitalfactory.scoring.report import bar, escaped, header, interval, number, page, told
 
 EXAMPLES = 20
 """Questions shown with their answers."""
@@ -141,10 +141,8 @@ def report(metrics: Mapping[str, Any], shown: Sequence[Example], card: Card) -> 
     str
         HTML. The same arguments give the same page.
     """
-    manifest = metrics["manifest"]
-    banner = f'<div class="banner">{SYNTHETIC}</div>' if manifest.get("synthetic") else ""
     sections = [
-        _header(metrics, card),
+        header(metrics["run"], about(metrics, card), [NO_DOCTOR, *metrics["notes"]]),
         _figures(metrics),
         _parts("By kind of question", "Kind", metrics["kinds"]),
         _parts("By what training knew", "Facts", metrics["known"], HONEST if UNSEEN in metrics["known"] else ""),
@@ -152,18 +150,8 @@ def report(metrics: Mapping[str, Any], shown: Sequence[Example], card: Card) -> 
         _judge(metrics["judge"]),
         _safety(metrics["safety"]),
         _examples(shown),
-        manifest_table(manifest),
-        f"<footer>Not a medical device. {NO_DOCTOR}</footer>",
     ]
-    return page(metrics["run"], banner, sections, STYLE)
-
-
-def _header(metrics: Mapping[str, Any], card: Card) -> str:
-    lines = "".join(
-        f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in about(metrics, card)
-    )
-    notes = "".join(f'<p class="note">{escaped(note)}</p>' for note in [NO_DOCTOR, *metrics["notes"]])
-    return f"<header><h1>{escaped(metrics['run'])}</h1></header>{notes}<div class='card'><table>{lines}</table></div>"
+    return page(metrics, SYNTHETIC, sections, STYLE, f"Not a medical device. {NO_DOCTOR}")
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:

@@ -25,6 +25,11 @@ COLOURS = ("#0b6e99", "#b3541e", "#4b7d2a", "#7a4fa3", "#a8324a", "#00796b", "#8
 SIZE, LEFT, TOP = 240, 40, 10
 """Side of a chart's square, and where it stands, in the chart's units."""
 BARS = 34
+SYNTHETIC = "Synthetic recordings: these figures say nothing about patients"
+NO_DEVICE = (
+    "Not a medical device: these figures describe one run on one dataset, and nothing here may guide the care of a "
+    "patient."
+)
 SPEED, GAIN, SMALLEST = 25, 10, 20
 """ECG paper: millimetres a second and a millivolt; millimetres of height at the least."""
 TALLEST = 60
@@ -109,11 +114,6 @@ def report(
     str
         HTML. The same arguments give the same page.
     """
-    manifest = metrics["manifest"]
-    synthetic = bool(manifest.get("synthetic"))
-    banner = (
-        '<div class="banner">Synthetic recordings: these figures say nothing about patients</div>' if synthetic else ""
-    )
     sections = [
         _header(metrics, card),
         _figures(metrics),
@@ -122,34 +122,38 @@ def report(
         *(section.html for section in more),
         _free_text(metrics),
         _examples(metrics, test, card, previews, rows),
-        manifest_table(manifest),
-        "<footer>Not a medical device: these figures describe one run on one dataset, and nothing here may guide the "
-        "care of a patient.</footer>",
     ]
-    return page(metrics["run"], banner, sections, "".join(section.style for section in more))
+    return page(metrics, SYNTHETIC, sections, "".join(section.style for section in more))
 
 
-def page(run: str, banner: str, sections: Sequence[str], style: str = "") -> str:
+def page(
+    metrics: Mapping[str, Any], synthetic: str, sections: Sequence[str], style: str = "", warning: str = NO_DEVICE
+) -> str:
     """Frame a run's page: one file that needs nothing beside itself.
 
     Parameters
     ----------
-    run : str
-        The run's name.
-    banner : str
-        HTML over the whole page, or nothing.
+    metrics : mapping
+        The content of metrics.json.
+    synthetic : str
+        What stands over the page of a run on synthetic data.
     sections : sequence of str
-        HTML; empty ones are left out.
+        HTML, before the manifest; empty ones are left out.
     style : str
         CSS after the page's own.
+    warning : str
+        What stands under the page.
     """
+    manifest = metrics["manifest"]
+    banner = f'<div class="banner">{synthetic}</div>' if manifest.get("synthetic") else ""
+    parts = [*sections, manifest_table(manifest), f"<footer>{warning}</footer>"]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-        f"<title>{escaped(run)}: figures</title><style>{STYLE}{style}</style></head>\n"
-        f"<body>{GRID}{banner}<main>\n" + "\n".join(part for part in sections if part) + "\n</main></body></html>\n"
+        f"<title>{escaped(metrics['run'])}: figures</title><style>{STYLE}{style}</style></head>\n"
+        f"<body>{GRID}{banner}<main>\n" + "\n".join(part for part in parts if part) + "\n</main></body></html>\n"
     )
 
 
@@ -176,13 +180,26 @@ def _header(metrics: Mapping[str, Any], card: Card) -> str:
         ("Decision", _decision(metrics)),
         ("Date", manifest.get("date", "unknown")),
     ]
+    return header(metrics["run"], about, metrics.get("notes", []), card)
+
+
+def header(run: str, about: Sequence[tuple[str, str]], notes: Sequence[str], card: Card | None = None) -> str:
+    """Open a page.
+
+    Parameters
+    ----------
+    run : str
+        The run's name.
+    about : sequence of tuple of str and str
+        What a reader must know before the figures: names and values.
+    notes : sequence of str
+    card : Card, optional
+        The first wording of its question stands under the name.
+    """
     lines = "".join(f"<tr><th>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in about)
-    notes = "".join(f'<p class="note">{escaped(note)}</p>' for note in metrics.get("notes", []))
-    questions = escaped(card.question[0] if card.question else "")
-    return (
-        f"<header><h1>{escaped(metrics['run'])}</h1><p class='soft'>{questions}</p></header>{notes}"
-        f"<div class='card'><table>{lines}</table></div>"
-    )
+    told_notes = "".join(f'<p class="note">{escaped(note)}</p>' for note in notes)
+    asked = f"<p class='soft'>{escaped(card.question[0] if card.question else '')}</p>" if card else ""
+    return f"<header><h1>{escaped(run)}</h1>{asked}</header>{told_notes}<div class='card'><table>{lines}</table></div>"
 
 
 def _decision(metrics: Mapping[str, Any]) -> str:
@@ -196,25 +213,53 @@ def _decision(metrics: Mapping[str, Any]) -> str:
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
+    shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
+    remark = (
+        "An answer that no label could be read from counts as wrong. The grey mark is the answer that always names the "
+        "most frequent label of the training rows."
+    )
+    titles = {name: title_of(name, metrics["scored"]) for name in shown}
+    return figures_table({**metrics, "figures": shown}, titles, remark)
+
+
+def figures_table(
+    metrics: Mapping[str, Any],
+    titles: Mapping[str, str],
+    remark: str,
+    counts: Sequence[str] = (),
+    beside: str = "majority",
+) -> str:
+    """Lay a run's figures out with their intervals, those of a constant answer beside them.
+
+    Parameters
+    ----------
+    metrics : mapping
+        ``figures``, ``majority`` and ``intervals`` of metrics.json; what is undefined is left out.
+    titles : mapping of str to str
+    remark : str
+        HTML behind what is said of the intervals.
+    counts : sequence of str
+        Figures that are not between 0 and 1.
+    beside : str
+        How the constant answer's column is called where there is none.
+    """
     majority = metrics.get("majority")
     usual = majority["figures"] if majority else {}
-    shown = {**metrics["figures"], "parse_rate": metrics["parse_rate"]}
     lines = "".join(
-        f"<tr><td>{escaped(title_of(name, metrics['scored']))}</td>"
+        f"<tr><td>{escaped(titles[name])}</td>"
         f"<td class='number'><b>{number(figure['value'])}</b></td><td class='number'>{interval(figure)}</td>"
         f"<td class='number'>{number(usual[name]['value']) if name in usual else '—'}</td>"
-        f"<td class='bar'>{bar(figure, usual.get(name))}</td></tr>"
-        for name, figure in shown.items()
+        f"<td class='bar'>{'' if name in counts else bar(figure, usual.get(name))}</td></tr>"
+        for name, figure in metrics["figures"].items()
         if figure["value"] is not None
     )
-    beside = f"always {escaped(majority['label'])}" if majority else "majority"
+    constant = f"always {escaped(majority['label'])}" if majority else beside
     how = metrics["intervals"]
     return (
         "<h2>Figures</h2><div class='card wide'><table><tr><th>Figure</th><th class='number'>Value</th>"
-        f"<th class='number'>{how['level']:.0%} interval</th><th class='number'>{beside}</th><th>0 to 1</th></tr>"
+        f"<th class='number'>{how['level']:.0%} interval</th><th class='number'>{constant}</th><th>0 to 1</th></tr>"
         f"{lines}</table></div><p class='soft'>Intervals: {how['resamples']} bootstrap resamples of "
-        f"{escaped(how['over'])}, seed {how['seed']}. An answer that no label could be read from counts as wrong. The "
-        "grey mark is the answer that always names the most frequent label of the training rows.</p>"
+        f"{escaped(how['over'])}, seed {how['seed']}. {remark}</p>"
     )
 
 

@@ -99,7 +99,7 @@ def _compare(
                 raise VitalFactoryError(f"{path}: row {row.id!r} has the {name} {value!r}; the dataset has {expects!r}")
 
 
-def open_folder(folder: Path, kind: Kind = "classify") -> Run:
+def open_folder(folder: Path, kind: Kind = "classify", split: str | None = None) -> Run:
     """Open a run's folder.
 
     Parameters
@@ -107,11 +107,13 @@ def open_folder(folder: Path, kind: Kind = "classify") -> Run:
     folder : Path
     kind : str
         The kind of answers that is expected.
+    split : str, optional
+        A split that its dataset must have.
 
     Raises
     ------
     VitalFactoryError
-        It holds no run, or one whose answers are of another kind.
+        It holds no run, or one whose answers are of another kind, or to a dataset without the split.
     """
     if not (folder / "run.json").is_file():
         raise VitalFactoryError(f"{folder}: holds no run (run.json); make one with eval/score.py --out {folder}")
@@ -121,4 +123,6 @@ def open_folder(folder: Path, kind: Kind = "classify") -> Run:
     card = read_card(folder / "card.json")
     if card.kind != kind:
         raise VitalFactoryError(f"{folder}: its answers are of the kind {card.kind!r}; expected {kind!r}")
+    if split is not None and split not in card.splits:
+        raise VitalFactoryError(f"{folder}: its dataset has no {split}; it has {', '.join(card.splits)}")
     return Run(folder, manifest, card)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from vitalfactory.predictions import named
 from vitalfactory.scoring.intervals import Figure, tell, tell_value
+from vitalfactory.scoring.metrics import record
 
 MANIFEST_COLUMNS = ("date", "dataset", "model", "method", "recipe", "adapter")
 SHAPE_COLUMNS = ("split", "answered", "rows", "groups")
@@ -33,6 +36,41 @@ def _shown(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else value
+
+
+def record_run(metrics: Mapping[str, Any], folder: Path, table: Path | None, **more: Any) -> None:
+    """Put a run's line into the table of runs.
+
+    Parameters
+    ----------
+    metrics : mapping
+        The content of metrics.json.
+    folder : Path
+        The run's.
+    table : Path or None
+        The CSV file of all runs; ``metrics.csv`` beside the run by default.
+    **more
+        Further columns.
+    """
+    record(table or folder.resolve().parent / "metrics.csv", run_line(metrics, **more))
+
+
+def closing(metrics: Mapping[str, Any], folder: Path, synthetic: str) -> str:
+    """Say in lines what ends the account of a run: its notes, that it is synthetic, and where its page is.
+
+    Parameters
+    ----------
+    metrics : mapping
+        The content of metrics.json.
+    folder : Path
+        The run's.
+    synthetic : str
+        What is said of synthetic data.
+    """
+    lines = [f"note: {note}" for note in metrics["notes"]]
+    lines += [f"{synthetic[0].lower()}{synthetic[1:]}"] if metrics["manifest"].get("synthetic") else []
+    lines.append(f"report: {folder / named('report.html', metrics['split'])}")
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def table_of(

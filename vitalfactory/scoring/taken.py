@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitalfactory.card import read_card
+from vitalfactory.card import Kind, read_card
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_jsonl, sha256, write_text
-from vitalfactory.predictions import Prediction, dataset_manifest, open_run, predictions_file
+from vitalfactory.predictions import Prediction, dataset_manifest, gold_of, open_run, predictions_file
+from vitalfactory.scoring.generation import kind_of
 
 
 def from_llamafactory(file: Path, data: Path, split: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -45,6 +46,36 @@ def from_llamafactory(file: Path, data: Path, split: str) -> Iterator[tuple[dict
                 f"{file}:{number}: {fault} (row {row['id']!r} of {split}.jsonl); the order is not the dataset's"
             )
         yield row, line["predict"].encode("utf-8", "replace").decode("utf-8")
+
+
+def take_over(folder: Path, file: Path, data: Path, split: str, model: str, kind: Kind) -> None:
+    """Make a run out of LLaMA-Factory's ``generated_predictions.jsonl``, each answer read as its kind is.
+
+    Parameters
+    ----------
+    folder : Path
+        The run to make.
+    file, data, split
+        See :func:`from_llamafactory`.
+    model : str
+        The model's name for the manifest.
+    kind : str
+        The kind of answers that is expected.
+
+    Raises
+    ------
+    VitalFactoryError
+        The dataset is of another kind; or see :func:`from_llamafactory` and :func:`keep`.
+    """
+    card = read_card(data)
+    if card.kind != kind:
+        raise VitalFactoryError(f"{data}: its answers are of the kind {card.kind!r}; expected {kind!r}")
+    read = kind_of(card).reader(card)
+    predictions = []
+    for row, text in from_llamafactory(file, data, split):
+        known = {"id": row["id"], "group": row["group"], "label": gold_of(row, kind)}
+        predictions.append(Prediction(**known, probabilities=None, text=text, parsed=read(row, text, False)))
+    keep(folder, data, split, predictions, model, file)
 
 
 def disagreement(line: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
