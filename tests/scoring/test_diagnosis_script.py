@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
-from werkzeug import Request, Response
 
 from tests.scoring.conftest import ROOT
+from tests.scoring.judges import MadeJudge, serve
 from tests.scoring.test_diagnosis import NAMES, diagnosis_card, make_notes, say
 from tests.scoring.test_report import Balanced
 from vitalfactory.endpoint.verdicts import Judge
@@ -252,38 +252,22 @@ def test_runs_of_other_kinds_and_other_rows_are_refused(diagnosis: ModuleType, d
         diagnosis.judge(folder)
 
 
-class Bench:
-    """A judge that holds podagra for gout, rates by length, and counts what it is asked."""
+class Bench(MadeJudge):
+    """A judge that holds podagra for gout and rates alike."""
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.broken = False
+    broken = False
 
-    def __call__(self, request: Request) -> Response:
-        question = request.get_json()["messages"][-1]["content"]
-        if "single word hello" in question:  # whether JSON is kept to
-            return self._say("hello")
-        self.asked.append(question)
+    def verdict(self, question: str) -> str:
         if self.broken and "podagra" in question:
-            return self._say("no verdict")
+            return "no verdict"
         if "Second:" in question:
-            return self._say(f'Well, {{"same": {json.dumps("First: gout" in question)}}}')
-        return self._say('{"rating": 4}')
-
-    def _say(self, text: str) -> Response:
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
-        body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
-        return Response(json.dumps(body), content_type="application/json")
+            return f'Well, {{"same": {json.dumps("First: gout" in question)}}}'
+        return '{"rating": 4}'
 
 
 @pytest.fixture
 def bench(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    judge = Bench()
-    httpserver.expect_request("/v1/chat/completions").respond_with_handler(judge)
-    yield judge
-    httpserver.check_assertions()
+    yield from serve(Bench(), httpserver, monkeypatch)
 
 
 def test_a_judge_is_asked_once(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
-from werkzeug import Request, Response
 
+from tests.scoring.judges import MadeJudge, serve
 from tests.scoring.questions import TEST, Row, list_row, make_data, make_run
 from tests.scoring.test_report import Balanced
 from vitalfactory.endpoint.verdicts import Judge
@@ -231,35 +231,17 @@ def test_runs_that_cannot_be_judged(qa: ModuleType, tmp_path: Path) -> None:
         qa.judge(folder)
 
 
-class Bench:
-    """A judge that prefers the answer that says rash, else the first, and counts what it is asked."""
+class Bench(MadeJudge):
+    """A judge that prefers the answer that says rash, else the first."""
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def __call__(self, request: Request) -> Response:
-        question = request.get_json()["messages"][-1]["content"]
-        if "single word hello" in question:  # whether JSON is kept to
-            return self._say("hello")
-        self.asked.append(question)
+    def verdict(self, question: str) -> str:
         first, _, second = question.partition("First answer: ")[2].partition("Second answer: ")
-        better = "second" if "rash" in second and "rash" not in first else "first"
-        return self._say(json.dumps({"better": better}))
-
-    def _say(self, text: str) -> Response:
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
-        body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
-        return Response(json.dumps(body), content_type="application/json")
+        return json.dumps({"better": "second" if "rash" in second and "rash" not in first else "first"})
 
 
 @pytest.fixture
 def bench(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    judge = Bench()
-    httpserver.expect_request("/v1/chat/completions").respond_with_handler(judge)
-    yield judge
-    httpserver.check_assertions()
+    yield from serve(Bench(), httpserver, monkeypatch)
 
 
 def test_a_judge_sees_each_pair_in_both_orders_once(
