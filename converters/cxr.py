@@ -45,6 +45,8 @@ DEFAULT_INPUT = ROOT / "data" / "raw" / "cxr_nih14"
 PACKAGES = ("numpy", "pillow")
 REPRESENTATIONS = ("list", "yesno", "report")
 REPEATS = ("none", "double", "log")
+CHUNK = 4
+"""Images that a worker takes at a time: one of full size takes some 25 ms."""
 SMALLEST, LARGEST = 28, 2048
 """Pixels of a side: one of Qwen2-VL's patches, and more than any recipe shows."""
 
@@ -244,6 +246,7 @@ def convert(
         arguments=arguments,
         packages=PACKAGES,
         prepare=partial(_prepare, quota, repeat, options.seed),
+        chunk=CHUNK,
         test_groups=official.test if official else None,
     )
     return build(conversion, _entries(found.pictures), found.excluded, options)
