@@ -1,6 +1,8 @@
 # make setup    the environment, .venv, from the lock
 # make demo     an ECG dataset, a fine-tuned model and its figures, in minutes; ECG=folder for real records
 # make demo-clinical    notes labelled by a teacher, a fine-tuned model and its figures
+# make serve    a tuned model behind a safe endpoint; RECIPE=train_configs/X.yaml
+# make studio   a page in the browser over all of it
 # make test     every check: ruff, mypy, pytest (what CI runs)
 # make quick    the checks that take seconds
 # make lint     ruff and mypy
@@ -9,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-clinical test quick lint lock
+.PHONY: setup demo demo-clinical serve studio test quick lint lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,6 +20,7 @@ READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 WORKERS ?= 2
 ECG ?=
+RECIPE ?= train_configs/ecg_smollm2_lora.yaml
 
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
@@ -40,6 +43,12 @@ demo: setup
 
 demo-clinical: setup
 	$(BIN)/python -m benchmarks.demo_clinical
+
+serve: setup
+	$(BIN)/python -m vitalfactory.serving start $(RECIPE)
+
+studio: setup
+	$(BIN)/python -m vitalfactory.studio
 
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope

@@ -473,12 +473,14 @@ def _flags(representation: str, file_type: str, reading: Reading, noise: float, 
 
 
 def _bounded(options: Any) -> Any:
-    """Start no more workers than fit into the memory that is free."""
+    """Start no more workers on this machine than fit into the memory that is free."""
+    if options.engine != "local":
+        return options
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
         return options
-    return replace(options, workers=min(options.workers, max(1, free // WORKER_BYTES)))
+    return replace(options, workers=min(options.workers or os.cpu_count() or 1, max(1, free // WORKER_BYTES)))
 
 
 @dataclass(frozen=True)

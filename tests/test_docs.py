@@ -94,6 +94,48 @@ def test_links_lead_to_files(document: Path) -> None:
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
+NAMED = re.compile(r"`((?:converters|train_configs|eval|vitalfactory|benchmarks|docs|tests)/[^` ]*)`")
+MODULE = re.compile(r"python -m ((?:vitalfactory|benchmarks)[a-z0-9_.]*)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_files_and_modules_that_are_named_are_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for name in NAMED.findall(text):
+        if not re.search(r"[<>{}$]", name):
+            assert list(ROOT.glob(name.rstrip("/"))), f"{document.name} names {name}"
+    for module in MODULE.findall(text):
+        assert importlib.util.find_spec(module.rstrip(".")), f"{document.name} names the module {module}"
+
+
+def test_both_readmes_name_the_same_documents() -> None:
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
+    links = [set(re.findall(r"\]\((docs/[a-z-]+\.md)", text)) for text in (english, chinese)]
+    assert links[0] - links[1] <= {"docs/studio.md"}
+    assert links[1] <= links[0]
+
+
+ROWS = [
+    (document, line)
+    for document in DOCUMENTS
+    for line in document.read_text(encoding="utf-8").splitlines()
+    if re.fullmatch(r"\|.*train_configs/.*\.yaml\).*GB \|", line)
+]
+
+
+def test_tables_of_recipes_say_what_their_heads_say() -> None:
+    assert len(ROWS) > 15
+    for document, line in ROWS:
+        heads = [
+            (document.parent / target).read_text(encoding="utf-8").split("\n### ")[0]
+            for target in re.findall(r"\]\(([^)]+)", line)
+            if target.endswith(".yaml")
+        ]
+        needed = {found[1] for head in heads if (found := re.search(r"with (\d+) GB", head))}
+        told = line.rpartition(" |")[0].rpartition("| ")[2].replace("4 x ", "")
+        assert set(re.findall(r"\d+", told)) == needed, f"{document.name}: {line}"
+
+
 def test_readme_quotes_the_results() -> None:
     quoted = published(ROOT / "README.md", "ecg_cinc2017")
     assert quoted

@@ -19,7 +19,9 @@ from vitalfactory.files import ROOT, read_json, write_jsonl
 from vitalfactory.processor import computes_bfloat16
 from vitalfactory.recipes import read_recipe
 
-RECIPES = sorted((ROOT / "train_configs").glob("*.yaml"))
+ALL = sorted((ROOT / "train_configs").glob("*.yaml"))
+RECIPES = [recipe for recipe in ALL if "deepspeed" not in read_recipe(recipe)]
+"""Those that one process trains; tests/test_distributed.py has the others."""
 TINY = {
     "qwen": make_qwen2,
     "smollm2": make_qwen2,

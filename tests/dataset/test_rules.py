@@ -25,6 +25,15 @@ FOUR_BIT = {"quantization_bit": 4}
 PREDICTION = {"do_train": False, "do_predict": True, "predict_with_generate": True, "do_sample": False}
 ZERO3 = {"deepspeed": {"zero_optimization": {"stage": 3}}}
 ADAPTERS = {"adapter_name_or_path": "saves/a,saves/b"}
+_HEADER = '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+WHOLE = f"{chr(len(_HEADER))}{chr(0) * 7}{_HEADER}{chr(0) * 4}"
+"""A safetensors file of one number."""
+MODEL = "Qwen2.5-7B-Instruct"
+SNAPSHOT = f"/cache/models--Qwen--{MODEL}/snapshots/0123abc"
+
+
+def _trained_on(model: str) -> str:
+    return json.dumps({"base_model_name_or_path": model})
 
 
 def problems(**changes: object) -> list[str]:
@@ -115,7 +124,12 @@ def test_marks_that_a_model_does_not_know_are_found(tmp_path: Path) -> None:
         ({}, "not an adapter"),
         ({"adapter_config.json": "{"}, "not an adapter"),
         ({"adapter_config.json": "{}"}, "has no weights; expected adapter_model.safetensors"),
-        ({"adapter_config.json": "{}", "adapter_model.safetensors": ""}, None),
+        ({"adapter_config.json": "{}", "adapter_model.safetensors": ""}, "is no safetensors file"),
+        ({"adapter_config.json": "{}", "adapter_model.safetensors": WHOLE}, None),
+        ({"adapter_config.json": "{}", "adapter_model.safetensors": WHOLE[:-1]}, "is no safetensors file"),
+        ({"adapter_config.json": _trained_on("Qwen/Qwen2.5-7B"), "adapter_model.safetensors": WHOLE}, "was trained on"),
+        ({"adapter_config.json": _trained_on(f"/other/{MODEL}"), "adapter_model.safetensors": WHOLE}, None),
+        ({"adapter_config.json": _trained_on(SNAPSHOT), "adapter_model.safetensors": WHOLE}, None),
     ],
 )
 def test_a_broken_adapter_is_found(tmp_path: Path, files: dict[str, str], told: str | None) -> None:
@@ -136,6 +150,15 @@ def test_more_processes_than_gpus_are_found(
     told = [problem for problem in problems() if "asks for 2 GPUs, and this machine has 1" in problem]
     assert bool(told) == found
     assert problems(use_cpu=True) == []
+
+
+def test_a_checkpoint_that_was_cut_off_is_found(tmp_path: Path) -> None:
+    for number, file in ((9, "optimizer.pt"), (10, "trainer_state.json")):
+        write_text(tmp_path / f"checkpoint-{number}" / file, "{}")
+    assert problems(output_dir=str(tmp_path)) == []
+    (tmp_path / "checkpoint-11").mkdir()
+    assert "checkpoint-11 has no trainer_state.json" in problems(output_dir=str(tmp_path))[0]
+    assert problems(output_dir=str(tmp_path), overwrite_output_dir=True) == []
 
 
 def test_an_adapter_is_used_as_it_was_trained(tmp_path: Path) -> None:

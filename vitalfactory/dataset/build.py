@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing.connection
-import os
 import re
 import resource
 import shlex
 import shutil
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +26,7 @@ from typing import Any, TextIO
 from vitalfactory import recipes
 from vitalfactory.card import SPLITS, Card, Source, Split, Wordings
 from vitalfactory.dataset import balance, check, registry, split, statistics
+from vitalfactory.dataset.engine import Engine
 from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content_of, digest, labels_of
 from vitalfactory.dataset.options import Options
 from vitalfactory.dataset.readme import readme
@@ -196,7 +193,7 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
                 chosen = writer.assign(entries, excluded, conversion.test_groups)
                 if conversion.prepare is not None:
                     chosen = conversion.prepare(chosen, writer.splits)
-                with closing(_read(chosen, conversion, options.workers, writer.splits, writer.images)) as chunks:
+                with closing(_read(chosen, conversion, options, writer)) as chunks:
                     writer.write(chunks, len(chosen))
                 counts = writer.finish()
             memory = _peak_rss_mb()
@@ -246,50 +243,14 @@ def _all_or_nothing(partial: Path) -> Iterator[None]:
 
 
 def _read(
-    entries: Sequence[Entry], conversion: Conversion, workers: int, splits: Mapping[str, str], images: str
+    entries: Sequence[Entry], conversion: Conversion, options: Options, writer: _Writer
 ) -> Generator[_Chunk, None, None]:
     """Read entries in chunks and hand the rows on in the entries' order."""
     size, make = conversion.chunk, conversion.make
     chunks = [entries[start : start + size] for start in range(0, len(entries), size)]
-    tasks = [(chunk, make, [splits[entry.group] == "test" for entry in chunk], images) for chunk in chunks]
-    # The first chunk is read here, so that the workers are forked from a process that has imported what it takes.
-    alone = tasks if workers == 1 else tasks[:1]
-    for task in alone:
-        yield _read_chunk(*task)
-    if len(alone) == len(tasks):
-        return
-    with ProcessPoolExecutor(min(workers, len(chunks)), initializer=_start_worker) as pool:
-        waiting: deque[Future[_Chunk]] = deque()
-        try:
-            for task in tasks[1:]:
-                waiting.append(pool.submit(_read_chunk, *task))
-                if len(waiting) > 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise VitalFactoryError("a worker process died, perhaps for want of memory; try --workers 1") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    import signal
-    from threading import Thread
-
-    from threadpoolctl import threadpool_limits
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threadpool_limits(1)  # each worker is one of several: threads of its own would only fight over the cores
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Leave when the parent is killed: a worker left behind would hold the dataset's lock for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+    tested = [[writer.splits[entry.group] == "test" for entry in chunk] for chunk in chunks]
+    tasks = [(chunk, make, previews, writer.images) for chunk, previews in zip(chunks, tested, strict=True)]
+    return Engine(options.engine, options.workers, options.ray_address).map(_read_chunk, tasks)
 
 
 def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool], images: str) -> _Chunk:

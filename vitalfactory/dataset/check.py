@@ -367,7 +367,7 @@ def _label_counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 @cache
-def _tokenizer(name: str, template: str) -> tuple[Any, str]:
+def tokenizer_for(name: str, template: str) -> tuple[Any, str]:
     """Load a model's tokenizer, or the embedded one; one for each template, which adapts it in place."""
     from vitalfactory.models import embedded
     from vitalfactory.render import load_tokenizer
@@ -384,7 +384,7 @@ def _tokenizer(name: str, template: str) -> tuple[Any, str]:
 def _renderers(recipe: Mapping[str, Any], registered: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     from vitalfactory.render import Renderer
 
-    tokenizer, _ = _tokenizer(str(recipe.get("model_name_or_path")), str(recipe.get("template")))
+    tokenizer, _ = tokenizer_for(str(recipe.get("model_name_or_path")), str(recipe.get("template")))
     return {name: Renderer(recipe, tokenizer, registered, name) for name in registered}
 
 
@@ -405,7 +405,7 @@ def _measure(
             train += lengths[-1] if name.endswith("_train") else 0
             if lengths[-1] > cutoff:
                 too_long.append(f"{row['id']} ({lengths[-1]})")
-    _, counted_by = _tokenizer(model, str(recipe.get("template")))
+    _, counted_by = tokenizer_for(model, str(recipe.get("template")))
     tokens = _tokens(sorted(lengths), train, cutoff, counted_by, stand_in=counted_by != model)
     if not too_long:
         return tokens, []

@@ -1,4 +1,4 @@
-"""The preflight of a model's checkpoint: whether what it is asked to answer with is in it.
+"""The preflight of a model's checkpoint and of its adapter: whether what it is asked to answer with is in it.
 
 Only headers and the index are read, never a weight. A model that is not on this machine is not judged.
 """
@@ -18,6 +18,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|output_layer)\.weight$")
 """The output layer, as Qwen, LLaMA and most call it, GPT-NeoX, InternLM, and ChatGLM."""
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_SNAPSHOT = re.compile(r"models--(?:.+?--)?([^/]+)/snapshots/")
 
 
 def find_problems(recipe: Mapping[str, Any], name: str) -> list[str]:
@@ -36,7 +38,7 @@ def find_problems(recipe: Mapping[str, Any], name: str) -> list[str]:
         Pickled weights, an output layer that is missing and not trained either, or one that does not
         have the vocabulary's size. Nothing where the model is not at hand.
     """
-    folder = _find(recipe)
+    folder = find_model(recipe)
     if folder is None:
         return []
     try:
@@ -46,19 +48,62 @@ def find_problems(recipe: Mapping[str, Any], name: str) -> list[str]:
     return [f"{name}: {recipe['model_name_or_path']}: {found}"] if found else []
 
 
-def _find(recipe: Mapping[str, Any]) -> Path | None:
-    """Find the model's folder, or its snapshot in the hub's cache, without the network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+def find_model(recipe: Mapping[str, Any]) -> Path | None:
+    """Find a recipe's model: its folder, or its snapshot in the hub's cache, without the network.
 
+    Returns
+    -------
+    Path or None
+        None where it is not on this machine.
+    """
     model = str(recipe.get("model_name_or_path"))
     if (local := resolve(model)).is_dir():
         return local
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
     revision, cache = recipe.get("model_revision"), recipe.get("cache_dir")
     try:
         return Path(snapshot_download(model, revision=revision, cache_dir=cache, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
+
+
+def adapter_problem(folder: Path, model: str) -> str | None:
+    """Look at an adapter that is to stand on a model.
+
+    Parameters
+    ----------
+    folder : Path
+    model : str
+        ``model_name_or_path`` of the recipe.
+
+    Returns
+    -------
+    str or None
+        What is wrong: no adapter, no weights or pickled ones, weights that are cut off, or another model's.
+    """
+    try:
+        config = read_json(folder / ADAPTER)
+    except VitalFactoryError as error:
+        return f"not an adapter: {error}"
+    weights = folder / ADAPTER_WEIGHTS
+    if not weights.is_file():
+        return f"has no weights; expected {ADAPTER_WEIGHTS}"
+    try:
+        _open(weights, "copy the adapter again, or train it")
+    except VitalFactoryError as error:
+        return str(error)
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if base and _published(str(base)) != _published(model):
+        return f"was trained on {base}, and the recipe's model is {model}"
+    return None
+
+
+def _published(model: str) -> str:
+    """Take a model's name out of a path or a hub name; the hub's cache has it above the snapshot."""
+    cached = _SNAPSHOT.search(model)
+    return cached[1] if cached else Path(model).name
 
 
 def _pickled(folder: Path) -> str | None:
@@ -134,10 +179,10 @@ def _rows(file: Path, key: str) -> int | None:
         return int(weights.get_slice(key).get_shape()[0])
 
 
-def _open(file: Path) -> Any:
+def _open(file: Path, mend: str = "fetch the model again") -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
         return safe_open(file, framework="numpy")
     except (SafetensorError, OSError) as error:
-        raise VitalFactoryError(f"{file.name} is no safetensors file ({error}); fetch the model again") from None
+        raise VitalFactoryError(f"{file.name} is no safetensors file ({error}); {mend}") from None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitalfactory.dataset.balance import Balance, WeightMethod
+from vitalfactory.dataset.engine import ENGINES, Engine
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import ROOT
 
@@ -46,8 +46,12 @@ class Options:
         Take this many records, drawn by the seed.
     max_bad : int or None
         Stop when more records than this cannot be used.
-    workers : int
-        Processes that read records.
+    workers : int or None
+        Processes that read records; all cores by default.
+    engine : str
+        Where they run: ``local`` or ``ray``.
+    ray_address : str or None
+        Of a cluster; see :class:`vitalfactory.dataset.engine.Engine`.
     root : Path
         LLaMA-Factory's ``dataset_dir``.
     """
@@ -67,7 +71,9 @@ class Options:
     train_rows: int | None = None
     limit: int | None = None
     max_bad: int | None = None
-    workers: int = os.cpu_count() or 1
+    workers: int | None = None
+    engine: str = "local"
+    ray_address: str | None = None
     root: Path = ROOT
 
     def __post_init__(self) -> None:
@@ -87,6 +93,7 @@ class Options:
         for flag, value in (("--seed", self.seed), ("--max-bad", self.max_bad)):
             if value is not None and value < 0:
                 raise VitalFactoryError(f"{flag} {value}: expected 0 or more")
+        Engine(self.engine, self.workers, self.ray_address)
 
     def flags(self) -> list[str]:
         """List the flags that decide the dataset's content, for its card."""
@@ -159,7 +166,10 @@ def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str) ->
     add("--limit", type=int, metavar="N", help="take N records, drawn by the seed")
     add("--max-bad", type=int, metavar="N", help="stop when more than N records cannot be used (default: never)")
     add("--recipe", type=Path, default=ROOT / "train_configs" / recipe, help=f"(default: train_configs/{recipe})")
-    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
+    add("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    add("--engine", choices=ENGINES, default="local", help="read records on this machine or on a Ray cluster")
+    where = "of --engine ray: the cluster's address (default: RAY_ADDRESS, or else a cluster of this machine alone)"
+    add("--ray-address", metavar="ADDRESS", help=where)
     add("--root", type=Path, default=ROOT, help="folder of data/ and dataset_info.json (default: the repository)")
     add("--json", action="store_true", help="print the summary as one JSON object on the last line")
     add("--debug", action="store_true", help="show the traceback of an error")

@@ -27,10 +27,12 @@ PROMPT_IN_THE_DATA = "empty"
 ONLY_LORA = ("use_rslora", "use_dora", "pissa_init", "loraplus_lr_ratio", "create_new_adapter")
 OWN_OPTIMISERS = ("use_galore", "use_apollo", "use_badam")
 SERVERS = ("vllm", "sglang")
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 OF_THE_PROMPT = ("template", "default_system", "tool_format", "enable_thinking", "model_name_or_path")
 """What must be the same wherever an adapter is trained, judged or served."""
 PROCESSES = "NPROC_PER_NODE"
+CHECKPOINTS = "checkpoint-[0-9]*"
+LAST_WRITTEN = "trainer_state.json"
+"""The file of a checkpoint that is written when all others are."""
 MARK = re.compile(r"<\|[^|<>]+\|>")
 """Of a template's turns, one token each."""
 
@@ -187,7 +189,7 @@ def find_problems(recipe: Recipe, name: str) -> list[str]:
     told = [f"LLaMA-Factory has no argument {key!r}{closest(str(key), sorted(defaults))}" for key in unknown]
     whole = {**defaults, **recipe}
     told += [rule.says for rule in _rules(whole) if rule.broken(whole)]
-    told += _template_problems(whole) + _file_problems(whole) + _launch_problems(whole)
+    told += template_problems(whole) + _file_problems(whole) + _launch_problems(whole)
     return [f"{name}: {problem}" for problem in told] + checkpoint.find_problems(recipe, name)
 
 
@@ -214,7 +216,8 @@ def _defaults() -> dict[str, Any]:
     return {argument.name: None if argument.default is MISSING else argument.default for argument in given}
 
 
-def _template_problems(recipe: Recipe) -> list[str]:
+def template_problems(recipe: Recipe) -> list[str]:
+    """Find what is wrong with a recipe's template: none, or another model's."""
     template, model = recipe["template"], str(recipe["model_name_or_path"])
     if template is None:
         return ["template: names nothing, and LLaMA-Factory then guesses one; name the model's"]
@@ -268,22 +271,23 @@ def _file_problems(recipe: Recipe) -> list[str]:
         folder = resolve(adapter)
         if not folder.is_dir():
             problems.append(f"adapter_name_or_path: {adapter}: no such folder; train it first")
-        elif broken := _adapter_problem(folder):
+        elif broken := checkpoint.adapter_problem(folder, str(recipe["model_name_or_path"])):
             problems.append(f"adapter_name_or_path: {adapter}: {broken}")
     deepspeed = recipe["deepspeed"]
     if isinstance(deepspeed, str) and not resolve(deepspeed).is_file():
         problems.append(f"deepspeed: {deepspeed}: no such file")
-    return problems
+    return problems + _checkpoint_problems(recipe)
 
 
-def _adapter_problem(folder: Path) -> str | None:
-    try:
-        read_json(folder / "adapter_config.json")
-    except VitalFactoryError as error:
-        return f"not an adapter: {error}"
-    if not any((folder / file).is_file() for file in ADAPTER_FILES):
-        return f"has no weights; expected {ADAPTER_FILES[0]}"
-    return None
+def _checkpoint_problems(recipe: Recipe) -> list[str]:
+    """Find a last checkpoint that was cut off while it was written: a run would go on from it, and fail."""
+    if not recipe["do_train"] or recipe["overwrite_output_dir"] or not recipe["output_dir"]:
+        return []
+    written = {int(path.name.rpartition("-")[2]): path for path in resolve(recipe["output_dir"]).glob(CHECKPOINTS)}
+    last = written[max(written)] if written else None
+    if last is None or (last / LAST_WRITTEN).is_file():
+        return []
+    return [f"output_dir: {last} has no {LAST_WRITTEN}: it was cut off while it was written; delete it and train again"]
 
 
 def zero_stage(recipe: Recipe) -> int | None:
