@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import make_llama, make_qwen2, make_qwen3
+from tests.tiny import make_llama, make_qwen2, make_qwen2_vl, make_qwen3
 from vitalfactory.dataset import cost
 from vitalfactory.files import ROOT
 from vitalfactory.recipes import read_recipe
@@ -41,6 +41,15 @@ def test_a_model_at_hand_is_counted_from_its_configuration(tmp_path: Path, make:
     shape = cost.shape_of({"model_name_or_path": str(tmp_path)})
     assert shape is not None
     assert shape.blocks + shape.embeddings == sum(matrices)
+
+
+def test_a_vision_tower_is_counted(tmp_path: Path) -> None:
+    from transformers import Qwen2VLForConditionalGeneration
+
+    whole = Qwen2VLForConditionalGeneration.from_pretrained(make_qwen2_vl(tmp_path))
+    shape = cost.shape_of({"model_name_or_path": str(tmp_path)})
+    assert shape is not None
+    assert shape.vision == sum(weight.numel() for weight in whole.model.visual.parameters())
 
 
 def test_lora_is_counted_as_peft_makes_it(tmp_path: Path) -> None:

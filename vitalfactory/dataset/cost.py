@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from vitalfactory.dataset.checkpoint import find_model
 from vitalfactory.dataset.rules import PROCESSES, launched, zero_stage
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_json
-from vitalfactory.recipes import resolve
 
 GPUS = {
     16: "T4, V100",
@@ -169,14 +170,15 @@ def estimate(recipe: Mapping[str, Any], rows: int | None, tokens: int | None, lo
 
 def shape_of(recipe: Mapping[str, Any]) -> Shape | None:
     """Find the shape of a recipe's model: from its config.json where it is at hand, else from its published name."""
-    model = str(recipe.get("model_name_or_path"))
+    folder, name = find_model(recipe), str(recipe.get("model_name_or_path")).rpartition("/")[2]
     try:
-        return _from_config(read_json(resolve(model) / "config.json"))
+        return _from_config(folder) if folder else PUBLISHED.get(name.removesuffix("-Instruct"))
     except (VitalFactoryError, LookupError, TypeError):
-        return PUBLISHED.get(model.rpartition("/")[2].removesuffix("-Instruct"))
+        return PUBLISHED.get(name.removesuffix("-Instruct"))
 
 
-def _from_config(config: Mapping[str, Any]) -> Shape:
+def _from_config(folder: Path) -> Shape:
+    config: dict[str, Any] = read_json(folder / "config.json")
     text = config.get("text_config") or config
     heads = text["num_attention_heads"]
     return Shape(
@@ -188,7 +190,18 @@ def _from_config(config: Mapping[str, Any]) -> Shape:
         head=text.get("head_dim") or text["hidden_size"] // heads,
         vocabulary=text["vocab_size"],
         tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
+        vision=_vision(folder) if "vision_config" in config else 0,
     )
+
+
+def _vision(folder: Path) -> int:
+    """Count the weights of a vision tower and its projector, without a place in memory."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    return sum(weight.numel() for name, weight in model.named_parameters() if ".visual." in f".{name}")
 
 
 def _gibibytes(recipe: Mapping[str, Any], shape: Shape, tokens: int, processes: int) -> dict[str, float]:
