@@ -54,16 +54,16 @@ def _convert(records: Path, representation: str, root: Path) -> dict[str, Any]:
     return summary
 
 
-def _tenfold(records: Path, folder: Path) -> Path:
-    """Lay out ten times the records as a WFDB folder, each record's ten copies under one patient."""
+def repeat(records: Path, folder: Path, times: int) -> Path:
+    """Lay records out several times as a WFDB folder, the copies of each under one patient."""
     folder.mkdir()
-    for copy in range(TENFOLD):
+    for copy in range(times):
         (folder / f"d{copy}").symlink_to(records.resolve())
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("record", "label", "patient"))
         for record in read_folder(records):
-            writer.writerows((f"d{copy}/{record.id}", record.label, record.id) for copy in range(TENFOLD))
+            writer.writerows((f"d{copy}/{record.id}", record.label, record.id) for copy in range(times))
     return folder
 
 
@@ -77,7 +77,7 @@ def measure_converter(records: Path, folder: Path) -> list[str]:
         rows.append(
             f"| `converters/ecg.py`, `{representation}`, all records | {rate:.0f} records/s | {memory:.0f} MB |"
         )
-    tenfold = _convert(_tenfold(records, folder / "tenfold"), "rhythm", folder / "ten")
+    tenfold = _convert(repeat(records, folder / "tenfold", TENFOLD), "rhythm", folder / "ten")
     rate, memory = tenfold["records_per_second"], tenfold["peak_rss_mb"]
     rows.append(f"| the same, `rhythm`, ten times the records | {rate:.0f} records/s | {memory:.0f} MB |")
     return rows

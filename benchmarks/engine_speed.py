@@ -1,0 +1,97 @@
+"""The converter's speed on a Ray cluster of this machine against this machine's own processes, for docs/results.md.
+
+    python -m benchmarks.engine_speed --input data/raw/training2017
+
+Each engine converts the records in turn, three times, with the same number of workers. The start of the cluster
+counts: some ten seconds, which is why the records are laid out four times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ecg import RECIPE
+from benchmarks.ecg_cinc2017 import INPUT
+from benchmarks.ecg_speed import repeat
+from benchmarks.publish import publish
+from vitalfactory.dataset.engine import ENGINES
+from vitalfactory.errors import VitalFactoryError, run
+from vitalfactory.files import ROOT
+from vitalfactory.processor import hardware
+
+RUNS, TIMES = 3, 4
+
+
+def convert(records: Path, engine: str, root: Path) -> dict[str, Any]:
+    """Convert all records once and return the summary that the converter prints."""
+    flags = ("--input", str(records), "--recipe", RECIPE, "--root", str(root), "--engine", engine, "--json")
+    workers = ("--workers", str(os.cpu_count() or 1))
+    command = [sys.executable, "converters/ecg.py", *flags, *workers]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    summary: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return summary
+
+
+def measure(records: Path, root: Path, runs: int = RUNS) -> dict[str, float]:
+    """Time the engines in turn.
+
+    Parameters
+    ----------
+    records, root : Path
+    runs : int
+        Of each engine.
+
+    Returns
+    -------
+    dict of str to float
+        The median of each engine's records a second.
+
+    Raises
+    ------
+    VitalFactoryError
+        The engines did not write the same files.
+    """
+    rates: dict[str, list[float]] = {engine: [] for engine in ENGINES}
+    written = set()
+    for _ in range(runs):
+        for engine in ENGINES:
+            found = convert(records, engine, root / engine)
+            rates[engine].append(found["records_per_second"])
+            written.add(tuple(part["sha256"] for part in found["splits"].values()))
+    if len(written) > 1:
+        raise VitalFactoryError("the engines did not write the same files")
+    return {engine: statistics.median(found) for engine, found in rates.items()}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine_speed", description=__doc__.split("\n")[0])
+    parser.add_argument("--input", type=Path, default=INPUT, help="the records (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    given = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        rates = measure(repeat(given.input, Path(folder) / "records", TIMES), Path(folder))
+    lines = ["| engine | records/s | ratio |", "|---|---|---|"]
+    lines += [f"| `{name}` | {rate:.0f} | {rate / rates['local']:.2f} |" for name, rate in rates.items()]
+    remark = (
+        f"`converters/ecg.py`, all records of CinC 2017, {TIMES} times each, {os.cpu_count()} workers, medians of {RUNS} runs "
+        f"in turn, the cluster's start included; the same files. Hardware: {hardware()}. Versions: ray {version('ray')}. Date: {datetime.now(UTC):%Y-%m-%d}. "
+        "Command: `python -m benchmarks.engine_speed`."
+    )
+    publish(ROOT / "docs" / "results.md", "engine_speed", "\n".join([*lines, "", remark]))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,15 @@
+"""The comparison of engines, on a few records."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.engine_speed import measure
+
+
+@pytest.mark.slow
+def test_engines_are_timed_on_the_same_files(cinc_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    rates = measure(cinc_folder, tmp_path, runs=1)
+    assert set(rates) == {"local", "ray"}
+    assert min(rates.values()) > 0
