@@ -85,9 +85,9 @@ def main(argv: Sequence[str]) -> None:
     lines = ["| engine | records/s | ratio |", "|---|---|---|"]
     lines += [f"| `{name}` | {rate:.0f} | {rate / rates['local']:.2f} |" for name, rate in rates.items()]
     remark = (
-        f"`converters/ecg.py`, all records of CinC 2017, {TIMES} times each, {os.cpu_count()} workers, medians of {RUNS} runs "
-        f"in turn, the cluster's start included; the same files. Hardware: {hardware()}. Versions: ray {version('ray')}. Date: {datetime.now(UTC):%Y-%m-%d}. "
-        "Command: `python -m benchmarks.engine_speed`."
+        f"`converters/ecg.py`, all records of CinC 2017, {TIMES} times each, {os.cpu_count()} workers, medians of "
+        f"{RUNS} runs in turn, the cluster's start included; the same files. Versions: ray {version('ray')}. "
+        f"Hardware: {hardware()}. Date: {datetime.now(UTC):%Y-%m-%d}. Command: `python -m benchmarks.engine_speed`."
     )
     publish(ROOT / "docs" / "results.md", "engine_speed", "\n".join([*lines, "", remark]))
     print("\n".join(lines))
