@@ -2,10 +2,13 @@
 
     python eval/score.py --recipe train_configs/ecg_smollm2_lora.yaml --out results/ecg_smollm2
     python eval/score.py --recipe train_configs/ecg_smollm2_lora.yaml --adapter none --out results/ecg_smollm2_before
+    python eval/score.py --recipe train_configs/ecg_smollm2_lora.yaml --base-url http://127.0.0.1:8000/v1 \
+        --out results/ecg_served
 
-Rows are rendered by LLaMA-Factory's own template from the recipe, as in training. A run that was cut off goes on
-where it stopped. Writes predictions.jsonl (test) and predictions_val.jsonl. Where each row asks about one finding
-(converters/cxr.py --representation yesno), a row gets the probability that it is present.
+The model is loaded here, or asked at the endpoint that ``python -m vitalfactory.serving start --constrained`` opens,
+which tells log-probabilities. Rows are rendered by LLaMA-Factory's own template from the recipe, as in training. A run
+that was cut off goes on where it stopped. Writes predictions.jsonl (test) and predictions_val.jsonl. Where each row
+asks about one finding (converters/cxr.py --representation yesno), a row gets the probability that it is present.
 
     python eval/score.py --recipe train_configs/medqa_smollm2_lora.yaml --out results/medqa_smollm2
     python eval/score.py --recipe train_configs/medqa_smollm2_lora.yaml --choices cmb.json --out results/medqa_smollm2
@@ -19,20 +22,27 @@ looks like.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitalfactory.errors import VitalFactoryError, run
 
 if TYPE_CHECKING:
-    from vitalfactory.predictions import Prediction
+    from vitalfactory.predictions import Answer, Prediction
     from vitalfactory.render import Renderer
     from vitalfactory.scoring.model import Job
 
+BackendOf = Callable[[str], "Answer"]
+CONCURRENCY = 8
 
-def score(job: Job, splits: Sequence[str], limit: int | None, batch_size: int) -> None:
+
+def score(
+    job: Job, splits: Sequence[str], limit: int | None, backend_of: Callable[[Mapping[str, str]], BackendOf]
+) -> None:
     """Score splits of a job's dataset into its run folder.
 
     Parameters
@@ -41,7 +51,8 @@ def score(job: Job, splits: Sequence[str], limit: int | None, batch_size: int) -
     splits : sequence of str
     limit : int or None
         The first rows of each split only.
-    batch_size : int
+    backend_of : callable
+        Takes the output string of each label; returns a callable from a split to what scores its rows.
 
     Raises
     ------
@@ -49,23 +60,122 @@ def score(job: Job, splits: Sequence[str], limit: int | None, batch_size: int) -
         The dataset is not one of closed answers, or the run's folder holds another run.
     """
     from vitalfactory.predictions import answer_rows
-    from vitalfactory.render import Renderer
-    from vitalfactory.scoring.model import check_closed, load, score_findings, score_rows, verdicts_of
+    from vitalfactory.scoring.model import check_closed, verdicts_of
 
     if job.card.kind == "multilabel":
-        scored, answers = score_findings, verdicts_of(job).model_dump()
+        answers = verdicts_of(job).model_dump()
     else:
         check_closed(job)
-        scored, answers = score_rows, {label: job.card.answers[label] for label in job.card.labels}
+        answers = {label: job.card.answers[label] for label in job.card.labels}
+    backend = backend_of(answers)
     job.open("predictions", {"answers": answers, "limit": limit})
-    model, tokenizer = load(job)
     for split in splits:
-        renderer = Renderer(job.recipe, tokenizer, job.registry, f"{job.dataset}_{split}")
+        print(answer_rows(job.out, split, "predictions", job.rows(split, limit), backend(split)))
 
-        def answer(rows: Sequence[dict[str, Any]], renderer: Renderer = renderer) -> Iterator[Prediction]:
+
+def loaded_here(job: Job, batch_size: int, answers: Mapping[str, str]) -> BackendOf:
+    """Score with the recipe's model, loaded once in this process when there is something to score.
+
+    Parameters
+    ----------
+    job : Job
+    batch_size : int
+    answers : mapping of str to str
+        The output string of each label.
+
+    Returns
+    -------
+    callable
+        A split to what scores its rows.
+    """
+    from vitalfactory.render import Renderer
+    from vitalfactory.scoring.model import load, score_findings, score_rows
+
+    scored = score_findings if job.card.kind == "multilabel" else score_rows
+    loaded = cache(lambda: load(job))
+
+    def backend(split: str) -> Answer:
+        def answer(rows: Sequence[dict[str, Any]]) -> Iterator[Prediction]:
+            model, tokenizer = loaded()
+            renderer = Renderer(job.recipe, tokenizer, job.registry, f"{job.dataset}_{split}")
             return scored(model, renderer, rows, answers, batch_size)
 
-        print(answer_rows(job.out, split, "predictions", job.rows(split, limit), answer))
+        return answer
+
+    return backend
+
+
+def at_endpoint(job: Job, concurrency: int, answers: Mapping[str, str], failures: dict[str, str]) -> BackendOf:
+    """Score by asking a server of llama.cpp; see :mod:`vitalfactory.endpoint.probabilities`.
+
+    It is sent the chat messages that the recipe's template puts into tokens.
+
+    Parameters
+    ----------
+    job : Job
+        With an endpoint.
+    concurrency : int
+    answers : mapping of str to str
+        The output string of each label.
+    failures : dict of str to str
+        Takes why a row got no answer, by its id.
+
+    Returns
+    -------
+    callable
+        A split to what scores its rows.
+
+    Raises
+    ------
+    VitalFactoryError
+        The address is none, or the endpoint tells no log-probabilities.
+    """
+    from vitalfactory.endpoint.asking import Question
+    from vitalfactory.endpoint.client import Endpoint
+    from vitalfactory.endpoint.probabilities import force, score_answers
+    from vitalfactory.scoring.model import found, labelled
+
+    endpoint = Endpoint(str(job.endpoint), str(job.recipe["model_name_or_path"]), concurrency)
+    force(endpoint, answers)  # before LLaMA-Factory is imported, which takes long
+    told = found if job.card.kind == "multilabel" else labelled
+
+    def backend(split: str) -> Answer:
+        def answer(rows: Sequence[dict[str, Any]]) -> Iterator[Prediction]:
+            from tqdm import tqdm
+
+            from vitalfactory.render import Chat
+
+            chat = Chat(job.recipe, job.registry, f"{job.dataset}_{split}")
+            by_id = {row["id"]: row for row in rows}
+            questions = (Question(row["id"], chat.messages(row)) for row in rows)
+            scored = score_answers(endpoint, questions, answers)
+            for one in tqdm(scored, desc="scoring", total=len(rows), unit="row", disable=None):
+                if one.probabilities is None:
+                    failures[one.key] = str(one.reason)
+                else:
+                    yield told(by_id[one.key], one.probabilities)
+
+        return answer
+
+    return backend
+
+
+def score_served(job: Job, splits: Sequence[str], limit: int | None, concurrency: int) -> None:
+    """Do the same by asking the job's endpoint.
+
+    Raises
+    ------
+    VitalFactoryError
+        See :func:`score` and :func:`at_endpoint`; also where rows got no answer.
+    """
+    failures: dict[str, str] = {}
+    score(job, splits, limit, lambda answers: at_endpoint(job, concurrency, answers, failures))
+    if failures:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(failures.values()).most_common())
+        raise VitalFactoryError(
+            f"{job.out}: {len(failures)} rows got no answer ({reasons}); the others are kept, and the same command "
+            "asks for these again"
+        )
 
 
 def score_questions(
@@ -143,22 +253,56 @@ def _read_choices(job: Job, file: Path) -> list[dict[str, Any]]:
     ]
 
 
+SERVED = ("served_model", "concurrency")
+"""Flags that mean nothing without --base-url."""
+LOADED = ("adapter", "model", "choices")
+"""Flags that mean nothing beside it."""
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    given = {name for name, value in vars(arguments).items() if value is not None}
+    wrong = [name for name in (LOADED if arguments.base_url else SERVED) if name in given]
+    if wrong:
+        flag = f"--{wrong[0].replace('_', '-')}"
+        fault = "does not go with --base-url; leave one of them out" if arguments.base_url else "needs --base-url"
+        raise VitalFactoryError(f"{flag} {fault}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from vitalfactory.scoring.model import add_arguments
+
+    parser = argparse.ArgumentParser(prog="python eval/score.py", description=(__doc__ or "").split("\n")[0])
+    add_arguments(parser)
+    add = parser.add_argument
+    add("--choices", type=Path, metavar="FILE", help="of medical questions: multiple choice, JSON or JSON Lines")
+    add("--base-url", metavar="URL", help="ask a server of llama.cpp; its key is OPENAI_API_KEY's")
+    add("--served-model", metavar="NAME", help="the endpoint's name of the model (default: model_name_or_path)")
+    add("--concurrency", type=int, metavar="N", help=f"requests at a time (default: {CONCURRENCY})")
+    return parser
+
+
 def main(argv: Sequence[str]) -> None:
     """Run the command line."""
-    from vitalfactory.scoring.model import add_arguments, read_job
+    from vitalfactory.scoring.model import read_job
 
-    parser = argparse.ArgumentParser(prog="python eval/score.py", description=__doc__.split("\n")[0])
-    add_arguments(parser)
-    choices = "of medical questions: questions of multiple choice, JSON or JSON Lines"
-    parser.add_argument("--choices", type=Path, metavar="FILE", help=choices)
-    arguments = parser.parse_args(argv)
-    job = read_job(arguments)
-    if job.card.kind == "qa":
-        score_questions(job, arguments.split, arguments.limit, arguments.batch_size, arguments.choices)
-        return
-    if arguments.choices:
+    arguments = _parser().parse_args(argv)
+    _check_flags(arguments)
+    if arguments.base_url:
+        arguments.adapter, arguments.model = "none", arguments.served_model
+    job = replace(read_job(arguments), endpoint=arguments.base_url)
+    if arguments.choices and job.card.kind != "qa":
         raise VitalFactoryError(f"--choices: is for medical questions; {job.dataset} has answers of another kind")
-    score(job, arguments.split, arguments.limit, arguments.batch_size)
+    if arguments.base_url:
+        score_served(
+            job,
+            arguments.split,
+            arguments.limit,
+            CONCURRENCY if arguments.concurrency is None else arguments.concurrency,
+        )
+    elif job.card.kind == "qa":
+        score_questions(job, arguments.split, arguments.limit, arguments.batch_size, arguments.choices)
+    else:
+        score(job, arguments.split, arguments.limit, partial(loaded_here, job, arguments.batch_size))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEAVES = {"errors", "files", "card", "predictions", "recipes", "render", "download", "folds", "processor", "diagnosis"}
+LEAVES = {"errors", "files", "card", "predictions", "recipes", "inference", "render", "download", "folds"}
+LEAVES |= {"processor", "diagnosis"}
 SCRIPTS = {"converters", "eval", "benchmarks", "tests"}
 ALLOWED = {
     "signals": {"signals"},
@@ -14,10 +15,11 @@ ALLOWED = {
     "knowledge": {"knowledge"},
     "endpoint": {"endpoint"},
     "teacher": {"teacher", "endpoint", "notes"},
-    "serving": {"serving", "models.embedded"},
+    "serving": {"serving", "models.embedded", "dataset", "endpoint"},
     "models": {"models", "signals"},
     "dataset": {"dataset", "models.embedded"},
     "scoring": {"scoring"},
+    "studio": {"studio", "signals", "dataset", "scoring"},
 }
 LEAF_ORDER = {
     "errors": set(),
@@ -28,6 +30,7 @@ LEAF_ORDER = {
     "folds": {"errors", "files"},
     "processor": set(),
     "diagnosis": {"errors", "files"},
+    "inference": {"errors", "recipes", "processor"},
     "predictions": {"errors", "files", "card", "processor"},
     "render": {"errors", "files", "recipes"},
 }

@@ -52,10 +52,23 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _row(line, f"{path}:{number}")
+                yield read_row(line, f"{path}:{number}")
 
 
-def _row(line: bytes, where: str) -> dict[str, Any]:
+def read_row(line: bytes, where: str) -> dict[str, Any]:
+    """Read one line of a JSON Lines file.
+
+    Parameters
+    ----------
+    line : bytes
+    where : str
+        The file and the line, for an error.
+
+    Raises
+    ------
+    VitalFactoryError
+        It is not a JSON object in UTF-8.
+    """
     try:
         row = json.loads(line.decode("utf-8"))
     except json.JSONDecodeError as error:
@@ -199,7 +212,7 @@ def recover_jsonl(path: Path) -> list[dict[str, Any]]:
     if len(whole) < len(content):
         os.truncate(path, len(whole))
     lines = whole.split(b"\n")
-    return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    return [read_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
 @contextmanager

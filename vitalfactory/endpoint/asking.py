@@ -14,7 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
@@ -48,10 +48,13 @@ class Question:
         Unique in one run.
     messages : list of dict
         ``role`` and ``content``.
+    parameters : mapping
+        What its requests hold beside what all do.
     """
 
     key: str
     messages: list[dict[str, str]]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Answered:
     prompt_tokens, completion_tokens : int
     lost : int
         Requests whose answer never came whole.
+    logprob : float or None
+        See :class:`vitalfactory.endpoint.client.Completion`.
     """
 
     key: str
@@ -90,6 +95,7 @@ class Answered:
     prompt_tokens: int
     completion_tokens: int
     lost: int = 0
+    logprob: float | None = None
 
 
 def ask(
@@ -228,7 +234,8 @@ class _Engine:
     async def _answer(self, client: Client, question: Question) -> Answered:
         """Ask one question, again where its answer is wrong."""
         bill, messages = Bill(), question.messages
-        parameters = {**self.parameters, **response_format(self.form, self.mode or "plain")}
+        held = response_format(self.form, self.mode or "plain")
+        parameters = {**self.parameters, **held, **question.parameters}
         completion: Completion | None = None
         reason = WRONG_ANSWER
         for _ in range(self.tries):
@@ -287,6 +294,7 @@ def answered(key: str, completion: Completion, checked: Checked, bill: Bill) -> 
         repaired=checked.repaired,
         reason=None,
         cut=completion.cut,
+        logprob=completion.logprob,
         **vars(bill),
     )
 

@@ -130,6 +130,10 @@ class Endpoint:
         """The address that completions are asked of."""
         return self.base_url.rstrip("/") + PATH
 
+    def beside(self, path: str) -> str:
+        """Return the address of what a server of llama.cpp has beside the OpenAI-compatible part."""
+        return self.base_url.rstrip("/").removesuffix("/v1") + path
+
 
 def _is_address(url: str) -> bool:
     try:
@@ -177,6 +181,8 @@ class Completion:
     filtered : bool
         The endpoint's filter or the model itself refused to answer.
     prompt_tokens, completion_tokens : int or None
+    logprob : float or None
+        The sum of the log-probabilities of the answer's tokens, where the endpoint was asked for them and tells them.
     """
 
     id: str | None
@@ -185,6 +191,7 @@ class Completion:
     filtered: bool
     prompt_tokens: int | None
     completion_tokens: int | None
+    logprob: float | None = None
 
 
 def read_completion(body: Any) -> Completion:
@@ -207,7 +214,17 @@ def read_completion(body: Any) -> Completion:
         raise ValueError("not a chat completion")
     filtered = finish == "content_filter" or bool(refusal)
     name = body.get("id")
-    return Completion(name if isinstance(name, str) else None, content, finish == "length", filtered, *counts)
+    known = name if isinstance(name, str) else None
+    return Completion(known, content, finish == "length", filtered, counts[0], counts[1], _logprob(choice))
+
+
+def _logprob(choice: Mapping[str, Any]) -> float | None:
+    """Add up the log-probabilities of a choice's tokens; None where they are not told."""
+    try:
+        tokens = choice["logprobs"]["content"]
+        return float(sum(token["logprob"] for token in tokens)) if tokens else None
+    except (KeyError, TypeError):
+        return None
 
 
 class Client:
@@ -295,6 +312,55 @@ class Client:
             attempt += 1
             await asyncio.sleep(wait)
 
+    async def tokenize(self, text: str, *, special: bool = False) -> list[int] | None:
+        """Ask a server of llama.cpp for the tokens of a text.
+
+        Parameters
+        ----------
+        text : str
+        special : bool
+            Read the names of special tokens as these.
+
+        Returns
+        -------
+        list of int or None
+            None where the endpoint tells no tokens.
+
+        Raises
+        ------
+        Stop
+            Nobody is there, or the key is refused.
+        """
+        data = json.dumps({"content": text, "parse_special": special}).encode()
+        tokens = (await self._beside("/tokenize", data)).get("tokens")
+        return tokens if isinstance(tokens, list) and all(isinstance(token, int) for token in tokens) else None
+
+    async def end_token(self) -> int | None:
+        """Ask a server of llama.cpp for the token that ends an answer; None where it does not tell."""
+        name = (await self._beside("/props", None)).get("eos_token")
+        tokens = await self.tokenize(name, special=True) if isinstance(name, str) else None
+        return tokens[0] if tokens and len(tokens) == 1 else None
+
+    async def _beside(self, path: str, data: bytes | None) -> dict[str, Any]:
+        """Ask for an object that is no completion; empty where the endpoint has none."""
+        while True:
+            try:
+                status, headers, body = await self._send(self.endpoint.beside(path), data, Bill())
+                break
+            except _Again as fault:
+                self._check_patience(fault)
+                if not isinstance(fault, _Unreachable):
+                    raise Stop(f"{self.endpoint.base_url}: no answer ({fault.reason})") from None
+                await asyncio.sleep(backoff(0))
+        self.heard = True
+        if status in KEY_REFUSED:
+            self._refuse(status, headers, body)
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            return {}
+        return answer if status == 200 and isinstance(answer, dict) else {}
+
     async def _wait_turn(self, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any]) -> int:
         """Wait for what the limits allow; return the tokens that were reserved."""
         await self._requests.take()
@@ -320,7 +386,7 @@ class Client:
 
     async def _once(self, data: bytes, messages: Sequence[Mapping[str, str]], bill: Bill) -> Completion:
         """Send one request and tell its outcome."""
-        status, headers, body = await self._send(data, bill)
+        status, headers, body = await self._send(self.endpoint.url, data, bill)
         self.heard = True
         if status != 200:
             self._refuse(status, headers, body)
@@ -341,12 +407,12 @@ class Client:
         _charge(bill, completion, messages)
         return completion
 
-    async def _send(self, data: bytes, bill: Bill) -> tuple[int, Mapping[str, str], bytes]:
+    async def _send(self, url: str, data: bytes | None, bill: Bill) -> tuple[int, Mapping[str, str], bytes]:
         import aiohttp
 
         try:
-            async with self._sessions[-1].post(
-                self.endpoint.url, data=data, proxy=self._proxy, allow_redirects=False
+            async with self._sessions[-1].request(
+                "GET" if data is None else "POST", url, data=data, proxy=self._proxy, allow_redirects=False
             ) as response:
                 return response.status, response.headers, await response.read()
         except aiohttp.ClientConnectorCertificateError:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitalfactory.errors import VitalFactoryError, closest
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
-from vitalfactory.processor import computes_bfloat16
-from vitalfactory.recipes import dataset_names, read_recipe, resolve
+from vitalfactory.inference import find_adapter, inference_arguments
+from vitalfactory.recipes import dataset_names, read_recipe
 
 if TYPE_CHECKING:
     from vitalfactory.card import Card, Verdicts
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from vitalfactory.scoring.likelihood import Question
 
 REGISTRY = "dataset_info.json"
-FINISHED = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -137,17 +136,8 @@ def read_job(arguments: argparse.Namespace) -> Job:
         raise VitalFactoryError(f"{name}: not registered in {arguments.root / REGISTRY}{near}")
     recipe.setdefault("media_dir", str(arguments.root.resolve()))
     folder = arguments.root / "data" / name
-    adapter = _adapter(arguments.adapter, recipe)
+    adapter = find_adapter(arguments.adapter, recipe)
     return Job(recipe, arguments.recipe.name, adapter, folder, name, registry, read_card(folder), arguments.out)
-
-
-def _adapter(given: str | None, recipe: dict[str, Any]) -> Path | None:
-    if given == "none":
-        return None
-    folder = Path(given) if given else resolve(str(recipe.get("output_dir")))
-    if not (folder / FINISHED).is_file():
-        raise VitalFactoryError(f"{folder}: holds no adapter ({FINISHED}); train first, or give --adapter DIR or none")
-    return folder
 
 
 def load(job: Job) -> tuple[Any, Any]:
@@ -169,25 +159,10 @@ def load(job: Job) -> tuple[Any, Any]:
         LLaMA-Factory refuses the recipe, or the model is not at hand.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from llamafactory.hparams import (
-        DataArguments,
-        FinetuningArguments,
-        GeneratingArguments,
-        ModelArguments,
-        get_infer_args,
-    )
+    from llamafactory.hparams import get_infer_args
     from llamafactory.model import load_model, load_tokenizer
 
-    classes = (ModelArguments, DataArguments, FinetuningArguments, GeneratingArguments)
-    known = {field.name for cls in classes for field in fields(cls)}
-    dropped = {"dataset", "eval_dataset", "val_size", "adapter_name_or_path"}
-    arguments = {key: value for key, value in job.recipe.items() if key in known - dropped}
-    local = resolve(arguments["model_name_or_path"])
-    if local.is_dir():
-        arguments["model_name_or_path"] = str(local)
-    if job.adapter is not None:
-        arguments["adapter_name_or_path"] = str(job.adapter)
-    arguments.setdefault("infer_dtype", _infer_dtype(job.recipe))
+    arguments = inference_arguments(job.recipe, job.adapter)
     try:
         model_arguments, _, finetuning_arguments, _ = get_infer_args(arguments)
         tokenizer = load_tokenizer(model_arguments)["tokenizer"]
@@ -196,15 +171,6 @@ def load(job: Job) -> tuple[Any, Any]:
         raise VitalFactoryError(f"{job.recipe_name}: LLaMA-Factory cannot load the model: {error}") from None
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     return model, tokenizer
-
-
-def _infer_dtype(recipe: Mapping[str, Any]) -> str:
-    """Choose the numbers to compute with: the recipe's on a card, on a processor those that it computes fast."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return "bfloat16" if computes_bfloat16() else "float32"
-    return "bfloat16" if recipe.get("bf16") else "auto"
 
 
 def _contiguous(_: Any, inputs: tuple[Any]) -> tuple[Any]:
@@ -260,12 +226,8 @@ def score_rows(
     Prediction
         With the probability of each label; ``parsed`` is the most probable one.
     """
-    from vitalfactory.predictions import Prediction
-
     for row, probabilities in _scored(model, renderer, rows, answers, batch_size):
-        known = {"id": row["id"], "group": row["group"], "label": row["label"]}
-        best = max(probabilities, key=lambda label: probabilities[label])
-        yield Prediction(**known, probabilities=probabilities, text=None, parsed=best)
+        yield labelled(row, probabilities)
 
 
 def score_findings(
@@ -287,13 +249,27 @@ def score_findings(
     Prediction
         With the probability that the finding is present; ``parsed`` holds it from one half on, and else is empty.
     """
+    for row, probabilities in _scored(model, renderer, rows, answers, batch_size):
+        yield found(row, probabilities)
+
+
+def labelled(row: Mapping[str, Any], probabilities: dict[str, float]) -> Prediction:
+    """Make a prediction out of a row and the probability of each label; see :func:`score_rows`."""
     from vitalfactory.predictions import Prediction
 
-    for row, probabilities in _scored(model, renderer, rows, answers, batch_size):
-        finding, present = row["finding"], probabilities["present"]
-        known = {"id": row["id"], "group": row["group"], "label": row["labels"]}
-        said = [finding] if present >= 0.5 else []
-        yield Prediction(**known, probabilities={finding: present}, text=None, parsed=said)
+    best = max(probabilities, key=lambda label: probabilities[label])
+    known = {"id": row["id"], "group": row["group"], "label": row["label"]}
+    return Prediction(**known, probabilities=probabilities, text=None, parsed=best)
+
+
+def found(row: Mapping[str, Any], probabilities: Mapping[str, float]) -> Prediction:
+    """Make a prediction out of a row and the probabilities of both verdicts; see :func:`score_findings`."""
+    from vitalfactory.predictions import Prediction
+
+    finding, present = row["finding"], probabilities["present"]
+    known = {"id": row["id"], "group": row["group"], "label": row["labels"]}
+    said = [finding] if present >= 0.5 else []
+    return Prediction(**known, probabilities={finding: present}, text=None, parsed=said)
 
 
 def _scored(

@@ -21,8 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -82,17 +83,47 @@ def serve(
         The server does not come up: a file is missing or not what it should be, the port is taken, or xllamacpp is
         not installed.
     """
+    settings: dict[str, Any] = {"parallel": parallel, "context": context, "port": port, "threads": threads}
+    with launch(model, adapter, settings) as served:
+        yield served.url
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers.
+
+    Attributes
+    ----------
+    url : str
+        ``http://127.0.0.1:PORT/v1``.
+    process : Popen
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def launch(model: Path, adapter: Path | None, settings: Mapping[str, Any]) -> Iterator[Served]:
+    """Do the same, and tell the server's process.
+
+    Parameters
+    ----------
+    model, adapter
+        See :func:`serve`.
+    settings : mapping
+        Its other parameters; those that are None are left out.
+    """
     _check(model, adapter)
     command = [sys.executable, "-m", "vitalfactory.serving.local", "--model", str(model), "--parent", str(os.getpid())]
-    command += ["--parallel", str(parallel), "--context", str(context), "--port", str(port)]
-    command += ["--adapter", str(adapter)] if adapter else []
-    command += ["--threads", str(threads)] if threads else []
+    given = {"adapter": adapter, **settings}
+    command += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     with tempfile.TemporaryFile() as log:
         # In a session of its own, so that Ctrl-C reaches the caller alone, whose last requests are still answered.
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
         with process:
             try:
-                yield _wait(process, log)
+                yield Served(_wait(process, log), process)
             finally:
                 process.kill()
 
@@ -176,8 +207,14 @@ def _close(settings: Any) -> None:
     settings.verbosity = ERRORS_ONLY
 
 
-def _stay(parent: int | None) -> None:
-    """Wait for Ctrl-C, or until the process that started this one is gone."""
+def stay(parent: int | None) -> None:
+    """Wait for Ctrl-C, or until the process that started this one is gone.
+
+    Parameters
+    ----------
+    parent : int or None
+        Its id; None waits for Ctrl-C alone.
+    """
     while parent is None or os.getppid() == parent:
         time.sleep(POLL_SECONDS)
 
@@ -206,7 +243,7 @@ def main(argv: Sequence[str]) -> None:
     server = start(given.pop("model"), given.pop("adapter"), **given)
     print(f"{READY}{server.listening_address}/v1", flush=True)
     with suppress(KeyboardInterrupt):
-        _stay(parent)
+        stay(parent)
     os._exit(0)  # llama.cpp's own end would wait for answers that are still being written
 
 
