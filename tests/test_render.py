@@ -1,5 +1,6 @@
 """Rows with images have as many tokens as LLaMA-Factory trains on, whether or not the model's processor is at hand."""
 
+from base64 import b64encode
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from tests.tiny import VISION_TOKENS
 from vitalfactory.dataset import registry
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.models import embedded
-from vitalfactory.render import Renderer, load_processor
+from vitalfactory.render import Chat, Renderer, load_processor
 
 SIZES = [(1060, 340), (28, 28), (5, 300), (3000, 2000), (31, 3100), (333, 777)]
 
@@ -129,3 +130,22 @@ def test_a_text_model_has_no_processor(tmp_path: Path) -> None:
     embedded.load_tokenizer().save_pretrained(tmp_path)
     assert load_processor(str(tmp_path)) is None
     assert load_processor("nobody/none") is None
+
+
+def test_a_chat_has_its_images_where_their_marks_stand(tmp_path: Path) -> None:
+    images = [picture(tmp_path, (31, 28)), tmp_path / "second.jpg"]
+    images[1].write_bytes(b"jpeg")
+    given = row(*images)
+    given["messages"][0]["content"] = "First <image> then<image>"
+    chat = Chat({"template": "qwen2_vl"}, registry.entries("ecg", given), "ecg_train")
+    system, asked = chat.messages(given)
+    assert system["role"] == "system"
+    first, one, then, other = asked["content"]
+    assert (first, then) == ({"type": "text", "text": "First "}, {"type": "text", "text": " then"})
+    assert one["image_url"]["url"] == "data:image/png;base64," + b64encode(images[0].read_bytes()).decode()
+    assert other["image_url"]["url"] == "data:image/jpeg;base64," + b64encode(b"jpeg").decode()
+    given["messages"][0]["content"] = "<image>"
+    with pytest.raises(VitalFactoryError, match="r1: not one <image> mark for each of its 2 images"):
+        chat.messages(given)
+    with pytest.raises(VitalFactoryError, match="r1: .*gone.png: No such file"):
+        chat.messages(row(tmp_path / "gone.png"))

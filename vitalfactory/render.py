@@ -8,9 +8,11 @@ LLaMA-Factory takes some 15 seconds and 850 MB; nothing here imports it before a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +23,7 @@ from vitalfactory.errors import VitalFactoryError
 from vitalfactory.recipes import resolve
 
 Convert = Callable[[dict[str, Any]], dict[str, Any]]
+IMAGE_MARK = "<image>"
 QWEN2_VL_MAX_PIXELS = 28 * 28 * 16384
 """Of the preprocessor_config.json published with Qwen2-VL."""
 
@@ -188,7 +191,7 @@ class Chat:
         own = TEMPLATES[arguments.template].default_system
         self._system: str = own if arguments.default_system is None else arguments.default_system
 
-    def messages(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+    def messages(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Lay out a row up to its last answer.
 
         Parameters
@@ -199,20 +202,45 @@ class Chat:
         Returns
         -------
         list of dict
-            ``role`` and ``content``; the system message that LLaMA-Factory trains with first, where there is one.
+            ``role`` and ``content``; the system message that LLaMA-Factory trains with first, where there is one. Of a
+            row with images, ``content`` is a list of texts and ``image_url``, each image where its mark stands.
 
         Raises
         ------
         VitalFactoryError
-            The row has images.
+            The row has not one mark for each image, or an image cannot be read.
         """
         aligned = self._convert(dict(row))
-        if aligned["_images"]:
-            raise VitalFactoryError(
-                f"{row.get('id')}: rows with images are not sent to an endpoint; load the model here"
-            )
         system = aligned["_system"] or self._system
-        return [*([{"role": "system", "content": system}] if system else []), *aligned["_prompt"]]
+        turns: list[dict[str, Any]] = aligned["_prompt"]
+        if aligned["_images"]:
+            turns = _with_pictures(turns, aligned["_images"], row.get("id"))
+        return [*([{"role": "system", "content": system}] if system else []), *turns]
+
+
+def _with_pictures(turns: Sequence[Mapping[str, Any]], images: Sequence[Any], name: object) -> list[dict[str, Any]]:
+    """Put images where their marks stand, as an OpenAI-compatible endpoint takes them."""
+    if sum(turn["content"].count(IMAGE_MARK) for turn in turns) != len(images):
+        raise VitalFactoryError(f"{name}: not one {IMAGE_MARK} mark for each of its {len(images)} images")
+    left = iter(images)
+    told = []
+    for turn in turns:
+        first, *rest = turn["content"].split(IMAGE_MARK)
+        parts: list[dict[str, Any]] = [{"type": "text", "text": first}] if first else []
+        for text in rest:
+            parts.append({"type": "image_url", "image_url": {"url": _data_url(Path(str(next(left))), name)}})
+            parts += [{"type": "text", "text": text}] if text else []
+        told.append({**turn, "content": parts if rest else first})
+    return told
+
+
+def _data_url(image: Path, name: object) -> str:
+    try:
+        content = base64.b64encode(image.read_bytes()).decode()
+    except OSError as error:
+        raise VitalFactoryError(f"{name}: {image}: {error.strerror}") from None
+    kind = "jpeg" if image.suffix.lower() in (".jpg", ".jpeg") else "png"
+    return f"data:image/{kind};base64,{content}"
 
 
 def _converter(recipe: Mapping[str, Any], registry: Mapping[str, Any], dataset: str) -> tuple[Convert, Any]:

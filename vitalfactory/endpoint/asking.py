@@ -53,7 +53,7 @@ class Question:
     """
 
     key: str
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 

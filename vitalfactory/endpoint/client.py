@@ -275,7 +275,7 @@ class Client:
         self._sessions.append(session)
 
     async def complete(
-        self, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any], bill: Bill
+        self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any], bill: Bill
     ) -> Completion:
         """Ask for one completion, again where that may help.
 
@@ -361,7 +361,7 @@ class Client:
             return {}
         return answer if status == 200 and isinstance(answer, dict) else {}
 
-    async def _wait_turn(self, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any]) -> int:
+    async def _wait_turn(self, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> int:
         """Wait for what the limits allow; return the tokens that were reserved."""
         await self._requests.take()
         if self.endpoint.tokens_per_minute is None:
@@ -384,7 +384,7 @@ class Client:
                 "then"
             )
 
-    async def _once(self, data: bytes, messages: Sequence[Mapping[str, str]], bill: Bill) -> Completion:
+    async def _once(self, data: bytes, messages: Sequence[Mapping[str, Any]], bill: Bill) -> Completion:
         """Send one request and tell its outcome."""
         status, headers, body = await self._send(self.endpoint.url, data, bill)
         self.heard = True
@@ -483,14 +483,19 @@ def _error(body: bytes) -> tuple[str, str]:
     )
 
 
-def _charge(bill: Bill, completion: Completion, messages: Sequence[Mapping[str, str]]) -> None:
+def _charge(bill: Bill, completion: Completion, messages: Sequence[Mapping[str, Any]]) -> None:
     prompt, answer = completion.prompt_tokens, completion.completion_tokens
     bill.prompt_tokens += _prompt_tokens(messages) if prompt is None else prompt
     bill.completion_tokens += estimate_tokens(completion.text) if answer is None else answer
 
 
-def _prompt_tokens(messages: Sequence[Mapping[str, str]]) -> int:
-    return sum(estimate_tokens(message["content"]) for message in messages)
+def _prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
+    return sum(estimate_tokens(text) for message in messages for text in _texts(message["content"]))
+
+
+def _texts(content: str | Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the texts of a message; what its images take, the endpoint alone can say."""
+    return [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
 
 
 def _proxy(url: str) -> str | None:

@@ -45,7 +45,7 @@ class Scored:
     reason: str | None
 
 
-def label_probabilities(endpoint: Endpoint, messages: list[dict[str, str]], card: Card) -> dict[str, float]:
+def label_probabilities(endpoint: Endpoint, messages: list[dict[str, Any]], card: Card) -> dict[str, float]:
     """Ask for the probability of every label of a dataset, for one question.
 
     Parameters

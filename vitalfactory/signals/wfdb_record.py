@@ -164,6 +164,29 @@ def _check_mat(file: Path, claimed: int, size: int) -> None:
         raise UnusableRecord("unreadable", f"{file.name}: claims {rows} x {columns} samples, the file has {size} bytes")
 
 
+def challenge_header(file: Path) -> str:
+    """Write the header that the CinC 2017 Challenge gives a file: 300 Hz, 1000 steps a millivolt.
+
+    Parameters
+    ----------
+    file : Path
+        MAT version 4 of one row of int16 values.
+
+    Raises
+    ------
+    UnusableRecord
+        With the reason ``unreadable``: it is another file.
+    """
+    with file.open("rb") as stream:
+        head = stream.read(MAT_HEADER.size)
+    _check_mat(file, 0, file.stat().st_size)
+    _, rows, columns, _, name_length = MAT_HEADER.unpack(head)
+    if rows != 1:
+        raise UnusableRecord("unreadable", f"{file.name}: {rows} signals and no header that says which is the ECG")
+    offset = MAT_HEADER.size + name_length
+    return f"{file.stem} 1 300 {columns}\n{file.name} 16+{offset} 1000/mV 16 0 0 0 0 ECG\n"
+
+
 def _of_first_file(header: Header) -> list[Signal]:
     return [signal for signal in header.signals if signal.file == header.signals[0].file]
 
