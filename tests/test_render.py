@@ -147,5 +147,5 @@ def test_a_chat_has_its_images_where_their_marks_stand(tmp_path: Path) -> None:
     given["messages"][0]["content"] = "<image>"
     with pytest.raises(VitalFactoryError, match="r1: not one <image> mark for each of its 2 images"):
         chat.messages(given)
-    with pytest.raises(VitalFactoryError, match="r1: .*gone.png: No such file"):
+    with pytest.raises(VitalFactoryError, match=r"r1: .*gone\.png: No such file"):
         chat.messages(row(tmp_path / "gone.png"))

@@ -164,13 +164,15 @@ def _check_mat(file: Path, claimed: int, size: int) -> None:
         raise UnusableRecord("unreadable", f"{file.name}: claims {rows} x {columns} samples, the file has {size} bytes")
 
 
-def challenge_header(file: Path) -> str:
+def challenge_header(file: Path, name: str) -> str:
     """Write the header that the CinC 2017 Challenge gives a file: 300 Hz, 1000 steps a millivolt.
 
     Parameters
     ----------
     file : Path
         MAT version 4 of one row of int16 values.
+    name : str
+        The record's, whose file is ``<name>.mat``.
 
     Raises
     ------
@@ -184,7 +186,7 @@ def challenge_header(file: Path) -> str:
     if rows != 1:
         raise UnusableRecord("unreadable", f"{file.name}: {rows} signals and no header that says which is the ECG")
     offset = MAT_HEADER.size + name_length
-    return f"{file.stem} 1 300 {columns}\n{file.name} 16+{offset} 1000/mV 16 0 0 0 0 ECG\n"
+    return f"{name} 1 300 {columns}\n{name}.mat 16+{offset} 1000/mV 16 0 0 0 0 ECG\n"
 
 
 def _of_first_file(header: Header) -> list[Signal]:
