@@ -1,6 +1,7 @@
 """Datasets of the tasks, written without LLaMA-Factory's check, and a studio over them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,18 @@ def passed(requests: list[check.Request]) -> list[check.Report]:
     return [check.Report(tokens=check.Tokens(0, 0, 0, 0, 0, 0, 0, "none", True, {})) for _ in requests]
 
 
-@pytest.fixture(scope="session")
-def unchecked() -> Iterator[None]:
-    """Let converters write what LLaMA-Factory has not seen."""
+@contextmanager
+def no_check() -> Iterator[None]:
+    """Leave LLaMA-Factory's check out, and no longer than the block takes: other tests follow in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(check, "check_all", passed)
+        yield
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Let converters write what LLaMA-Factory has not seen."""
+    with no_check():
         yield
 
 
@@ -32,13 +40,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def root(sources: Path, unchecked: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a dataset of each task whose rows are told of recordings, and one of notes."""
     root = tmp_path_factory.mktemp("root")
-    ecg.convert(input=sources / "ecg", root=root, workers=1)
-    eeg.convert(input=[sources / "eeg"], root=root, workers=1, events=False, wake_margin=None)
-    cxr.convert(input=[sources / "cxr"], root=root, workers=1)
-    clinical.convert(labels=sources / "clinical" / "notes.jsonl", root=root, workers=1)
+    with no_check():
+        ecg.convert(input=sources / "ecg", root=root, workers=1)
+        eeg.convert(input=[sources / "eeg"], root=root, workers=1, events=False, wake_margin=None)
+        cxr.convert(input=[sources / "cxr"], root=root, workers=1)
+        clinical.convert(labels=sources / "clinical" / "notes.jsonl", root=root, workers=1)
     return root
 
 
