@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.calls import convert
 from benchmarks.publish import compare_table, publish
 from benchmarks.steps import Step, run_steps
 from vitalfactory.card import Card, read_card
@@ -160,11 +158,8 @@ def _decode(folder: Path) -> float:
 
 def _convert(source: Path, root: Path, workers: str) -> dict[str, Any]:
     """Convert once and return the summary that the converter prints."""
-    given = ("--input", str(source), "--split", "60/20/20", "--workers", workers, "--root", str(root), "--json")
-    command = [sys.executable, "converters/cxr.py", *given]
-    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    summary: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    return summary
+    given = ("--input", str(source), "--split", "60/20/20", "--workers", workers, "--root", str(root))
+    return convert("cxr", *given)
 
 
 def _section(steps: Sequence[Step], speed: Sequence[str]) -> str:

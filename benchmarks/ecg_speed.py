@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.calls import call, convert, rows_a_second
 from benchmarks.ecg import RECIPE
 from benchmarks.ecg_cinc2017 import FOLDER, INPUT
 from benchmarks.publish import publish
@@ -34,24 +31,12 @@ RUNS = 3
 TENFOLD = 10
 SCORED = 320
 BATCH = 16
-RATE = re.compile(r"([\d.]+) rows/s")
-
-
-def _call(*command: str) -> str:
-    binaries = Path(sys.executable).parent
-    done = subprocess.run(
-        [str(binaries / command[0]), *command[1:]], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    return done.stdout
 
 
 def _convert(records: Path, representation: str, root: Path) -> dict[str, Any]:
     """Convert once and return the summary that the converter prints."""
-    flags = ("--representation", representation, "--recipe", RECIPE, "--root", str(root), "--json")
-    summary: dict[str, Any] = json.loads(
-        _call("python", "converters/ecg.py", "--input", str(records), *flags).splitlines()[-1]
-    )
-    return summary
+    flags = ("--representation", representation, "--recipe", RECIPE, "--root", str(root))
+    return convert("ecg", "--input", str(records), *flags)
 
 
 def repeat(records: Path, folder: Path, times: int) -> Path:
@@ -111,9 +96,7 @@ def _score(adapter: Path, out: Path) -> float:
         "--out",
         str(out),
     )
-    found = RATE.search(_call("python", "eval/score.py", "--recipe", RECIPE, *flags))
-    assert found, "score.py prints its rate"
-    return float(found[1])
+    return rows_a_second(call("python", "eval/score.py", "--recipe", RECIPE, *flags))
 
 
 def _predict(adapter: Path, out: Path, batch: int) -> float:
@@ -131,7 +114,7 @@ def _predict(adapter: Path, out: Path, batch: int) -> float:
         "adapter_name_or_path": str(adapter),
         "output_dir": str(out),
     }
-    _call("llamafactory-cli", "train", RECIPE, *(f"{key}={value}" for key, value in changes.items()))
+    call("llamafactory-cli", "train", RECIPE, *(f"{key}={value}" for key, value in changes.items()))
     return float(read_json(out / "predict_results.json")["predict_samples_per_second"])
 
 

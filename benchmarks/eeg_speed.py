@@ -9,15 +9,13 @@ once, some ten minutes on two cores.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.calls import convert
 from benchmarks.publish import publish
 from vitalfactory.errors import run
 from vitalfactory.files import ROOT
@@ -35,10 +33,7 @@ RECIPE = "train_configs/eeg_smollm2_lora.yaml"
 def _convert(nights: int, root: Path, *flags: str) -> dict[str, Any]:
     """Convert once, no table kept from before, and return the summary that the converter prints."""
     source = ("--input", str(FOLDER / "nights"), "--limit", str(nights), "--root", str(root / str(time.time_ns())))
-    command = [sys.executable, "converters/eeg.py", *source, "--recipe", RECIPE, "--json", *flags]
-    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    summary: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    return summary
+    return convert("eeg", *source, "--recipe", RECIPE, *flags)
 
 
 def _read_all() -> float:

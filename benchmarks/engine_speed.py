@@ -9,18 +9,15 @@ counts: some ten seconds, which is why the records are laid out four times.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+from benchmarks.calls import convert
 from benchmarks.ecg import RECIPE
 from benchmarks.ecg_cinc2017 import INPUT
 from benchmarks.ecg_speed import repeat
@@ -31,16 +28,6 @@ from vitalfactory.files import ROOT
 from vitalfactory.processor import hardware
 
 RUNS, TIMES = 3, 4
-
-
-def convert(records: Path, engine: str, root: Path) -> dict[str, Any]:
-    """Convert all records once and return the summary that the converter prints."""
-    flags = ("--input", str(records), "--recipe", RECIPE, "--root", str(root), "--engine", engine, "--json")
-    workers = ("--workers", str(os.cpu_count() or 1))
-    command = [sys.executable, "converters/ecg.py", *flags, *workers]
-    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    summary: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    return summary
 
 
 def measure(records: Path, root: Path, runs: int = RUNS) -> dict[str, float]:
@@ -62,11 +49,12 @@ def measure(records: Path, root: Path, runs: int = RUNS) -> dict[str, float]:
     VitalFactoryError
         The engines did not write the same files.
     """
+    source = ("--input", str(records), "--recipe", RECIPE, "--workers", str(os.cpu_count() or 1))
     rates: dict[str, list[float]] = {engine: [] for engine in ENGINES}
     written = set()
     for _ in range(runs):
         for engine in ENGINES:
-            found = convert(records, engine, root / engine)
+            found = convert("ecg", *source, "--root", str(root / engine), "--engine", engine)
             rates[engine].append(found["records_per_second"])
             written.add(tuple(part["sha256"] for part in found["splits"].values()))
     if len(written) > 1:

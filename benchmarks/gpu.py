@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.calls import call, rows_a_second
 from benchmarks.publish import publish
 from vitalfactory.dataset.cost import PUBLISHED, Shape
 from vitalfactory.errors import VitalFactoryError, run
@@ -37,7 +37,6 @@ SMALL = "train_configs/ecg_smollm2_lora.yaml"
 RECORDS, SCORED = 2000, 512
 STEPS, WARM = 30, 10
 """Steps of a variant, and those before its clock starts."""
-RATE = re.compile(r"([\d.]+) rows/s")
 TERAFLOPS = {"H100": 989, "H200": 989, "A100": 312, "RTX 4090": 165, "L40S": 362, "L4": 121, "A10": 125, "RTX 3090": 71}
 """A card's peak in bfloat16 without sparsity, as its maker gives it."""
 PACKED = ("packing=true", "neat_packing=true")
@@ -203,34 +202,25 @@ def _variants(root: Path, card: str) -> list[str]:
     return rows
 
 
-def _call(*words: str) -> str:
-    done = subprocess.run([str(Path(sys.executable).parent / words[0]), *words[1:]], cwd=ROOT, capture_output=True)
-    if done.returncode != 0:
-        raise VitalFactoryError(f"{' '.join(words)}: {done.stderr.decode(errors='replace').strip()[-500:]}")
-    return done.stdout.decode(errors="replace")
-
-
 def _scoring(root: Path) -> str:
     model = ("--recipe", RECIPE, "--model", str(root / "model"), "--adapter", "none", "--root", str(root))
     rows = ("--split", "train", "--limit", str(SCORED), "--batch-size", "64", "--out", str(root / "scored"))
-    found = RATE.search(_call("python", "eval/score.py", *model, *rows))
-    assert found, "score.py prints its rate"
-    return f"`eval/score.py`, {MODEL}'s shape in bfloat16, {SCORED} rows, 64 at a time: {found[1]} rows/s."
+    rate = rows_a_second(call("python", "eval/score.py", *model, *rows))
+    return f"`eval/score.py`, {MODEL}'s shape in bfloat16, {SCORED} rows, 64 at a time: {rate:.1f} rows/s."
 
 
 def _fine_tune(root: Path, records: Path, folds: Path) -> str:
     """Tune the embedded model on the Challenge's records and score the test fold."""
     split = ("--folds", str(folds), "--val-fold", "2", "--test-fold", "3", "--balance", "blend")
-    data = ("--root", str(root), "--name", "ecg")
-    _call("python", "-m", "vitalfactory.models.embedded")
-    _call("python", "converters/ecg.py", "--input", str(records), *split, *data, "--recipe", SMALL)
+    call("python", "-m", "vitalfactory.models.embedded")
+    call("python", "converters/ecg.py", "--input", str(records), *split, "--root", str(root), "--recipe", SMALL)
     adapter, out = str(root / "tuned"), str(root / "run")
     start = time.monotonic()
     changes = (f"dataset_dir={root}", f"output_dir={adapter}", "bf16=true")
-    _call("llamafactory-cli", "train", SMALL, *changes)
+    call("llamafactory-cli", "train", SMALL, *changes)
     minutes = (time.monotonic() - start) / 60
-    _call("python", "eval/score.py", "--recipe", SMALL, "--adapter", adapter, "--root", str(root), "--out", out)
-    _call("python", "eval/classify.py", out)
+    call("python", "eval/score.py", "--recipe", SMALL, "--adapter", adapter, "--root", str(root), "--out", out)
+    call("python", "eval/classify.py", out)
     figure = read_json(Path(out) / "metrics.json")["figures"]["auroc"]
     return f"SmolLM2-135M tuned on the records of folds 0 and 1: {minutes:.1f} minutes, AUROC {tell(figure)} on fold 3."
 
@@ -252,7 +242,7 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=ROOT / "results" if (ROOT / "results").is_dir() else None) as name:
         root = Path(name)
         make_model(root / "model", PUBLISHED[MODEL])
-        _call("python", "converters/ecg.py", "--synthetic", str(RECORDS), "--root", str(root), "--recipe", RECIPE)
+        call("python", "converters/ecg.py", "--synthetic", str(RECORDS), "--root", str(root), "--recipe", RECIPE)
         rows = _variants(root, card)
         told = [_scoring(root)]
         told += [_fine_tune(root, given.input, given.folds)] if given.input else []

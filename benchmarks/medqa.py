@@ -10,14 +10,12 @@ letters to doctors beside them is counted as well.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.calls import convert
 from benchmarks.ecg import precision
 from benchmarks.publish import compare_table, publish
 from benchmarks.steps import Cost, Step, run_steps
@@ -178,10 +176,7 @@ def _answered(whose: str, model: Sequence[str], out: str, size: Size) -> list[St
 def _convert(source: Path, file: str, *flags: str) -> dict[str, Any]:
     """Convert a real file on its own and return the summary that the converter prints."""
     given = ("--input", str(source / file), "--language", "zh", "--recipe", RECIPE, "--root", str(FOLDER / "counted"))
-    command = [sys.executable, "converters/medqa.py", *given, "--json", *flags]
-    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    summary: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    return summary
+    return convert("medqa", *given, *flags)
 
 
 def counts(source: Path) -> list[str]:

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -70,7 +69,7 @@ def generate(
     VitalFactoryError
         The run's folder holds another run, or rows got no answer.
     """
-    from vitalfactory.predictions import answer_rows
+    from vitalfactory.predictions import answer_rows, check_all_answered
     from vitalfactory.scoring.generation import predict
 
     answered: Answered = "samples" if sampling else "generations"
@@ -85,15 +84,7 @@ def generate(
         if sampling:
             rows = [{**row, "id": f"{row['id']}#{place + 1}"} for row in rows for place in range(sampling.count)]
         print(answer_rows(job.out, split, answered, rows, answer, save_every))
-    if failures:
-        raise VitalFactoryError(
-            f"{job.out}: {len(failures)} rows got no answer ({_counted(failures.values())}); the others are kept, "
-            "and the same command asks for these again"
-        )
-
-
-def _counted(reasons: Iterable[str]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in Counter(reasons).most_common())
+    check_all_answered(job.out, failures)
 
 
 def loaded_here(
@@ -228,7 +219,7 @@ def answer_input(
         The answers at hand were made with something else.
     """
     from vitalfactory.files import write_jsonl
-    from vitalfactory.predictions import keep_answers, note_run, read_predictions
+    from vitalfactory.predictions import counted, keep_answers, note_run, read_predictions
     from vitalfactory.scoring.generation import kind_of
     from vitalfactory.scoring.inputs import output_row
 
@@ -249,7 +240,7 @@ def answer_input(
         f"{job.out}: {len(written)} rows, {new} answered now, {unread} answers not read, {len(failed)} rows without one"
     )
     if failed:
-        print(f"  {_counted(failed)}")
+        print(f"  {counted(failed)}")
 
 
 def scored_here(job: Job, batch_size: int) -> Callable[[Sequence[Row], dict[str, str]], Iterator[Prediction]]:

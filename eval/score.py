@@ -22,7 +22,6 @@ looks like.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -168,14 +167,11 @@ def score_served(job: Job, splits: Sequence[str], limit: int | None, concurrency
     VitalFactoryError
         See :func:`score` and :func:`at_endpoint`; also where rows got no answer.
     """
+    from vitalfactory.predictions import check_all_answered
+
     failures: dict[str, str] = {}
     score(job, splits, limit, lambda answers: at_endpoint(job, concurrency, answers, failures))
-    if failures:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(failures.values()).most_common())
-        raise VitalFactoryError(
-            f"{job.out}: {len(failures)} rows got no answer ({reasons}); the others are kept, and the same command "
-            "asks for these again"
-        )
+    check_all_answered(job.out, failures)
 
 
 def score_questions(

@@ -14,7 +14,8 @@ from vitalfactory.errors import VitalFactoryError
 from vitalfactory.processor import computes_bfloat16
 from vitalfactory.recipes import resolve
 
-FINISHED = "adapter_config.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The files of an adapter as PEFT saves it."""
 DROPPED = {"dataset", "eval_dataset", "val_size", "adapter_name_or_path"}
 """Arguments of a recipe that loading its model has no use for."""
 
@@ -37,8 +38,8 @@ def find_adapter(given: str | None, recipe: Mapping[str, Any]) -> Path | None:
     if given == "none":
         return None
     folder = Path(given) if given else resolve(str(recipe.get("output_dir")))
-    if not (folder / FINISHED).is_file():
-        raise VitalFactoryError(f"{folder}: holds no adapter ({FINISHED}); train first, or give --adapter DIR or none")
+    if not (folder / ADAPTER).is_file():
+        raise VitalFactoryError(f"{folder}: holds no adapter ({ADAPTER}); train first, or give --adapter DIR or none")
     return folder
 
 

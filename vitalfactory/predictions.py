@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -260,6 +261,32 @@ def answer_rows(
     new = keep_answers(path, rows, answer, save_every)
     rate = new / (time.perf_counter() - start)
     return f"{split}: {path}, {new} of {len(rows)} rows answered now, {rate:.1f} rows/s"
+
+
+def counted(reasons: Iterable[str]) -> str:
+    """Say how often each reason stands, the most frequent first."""
+    return ", ".join(f"{reason} {count}" for reason, count in Counter(reasons).most_common())
+
+
+def check_all_answered(run: Path, failures: Mapping[str, str]) -> None:
+    """Check that every row of a run was answered.
+
+    Parameters
+    ----------
+    run : Path
+    failures : mapping of str to str
+        Why rows got no answer, by their ids.
+
+    Raises
+    ------
+    VitalFactoryError
+        Some were not.
+    """
+    if failures:
+        raise VitalFactoryError(
+            f"{run}: {len(failures)} rows got no answer ({counted(failures.values())}); the others are kept, and the "
+            "same command asks for these again"
+        )
 
 
 def keep_answers(path: Path, rows: Sequence[dict[str, Any]], answer: Answer, save_every: int = 0) -> int:

@@ -1,6 +1,5 @@
 """The page in a real browser: it is drawn, fits the window and breaks no rule of its own policy."""
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.browser import BROWSER
 from tests.scoring import xray_runs
 from tests.scoring.conftest import MakeRun
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--headless",
     "--no-sandbox",

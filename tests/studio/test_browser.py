@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.browser import BROWSER
 from vitalfactory.files import ROOT, read_json, write_json, write_jsonl
 from vitalfactory.studio.words import CHINESE, ENGLISH, Words
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
 PATIENCE = 240_000
 """Milliseconds that a script may take: a page that is stuck ends the test, a slow machine does not."""

@@ -26,7 +26,6 @@ from typing import Any, TextIO
 from vitalfactory import recipes
 from vitalfactory.card import SPLITS, Card, Source, Split, Wordings
 from vitalfactory.dataset import balance, check, registry, split, statistics
-from vitalfactory.dataset.engine import Engine
 from vitalfactory.dataset.example import Entry, Example, Excluded, Task, content_of, digest, labels_of
 from vitalfactory.dataset.options import Options
 from vitalfactory.dataset.readme import readme
@@ -250,7 +249,7 @@ def _read(
     chunks = [entries[start : start + size] for start in range(0, len(entries), size)]
     tested = [[writer.splits[entry.group] == "test" for entry in chunk] for chunk in chunks]
     tasks = [(chunk, make, previews, writer.images) for chunk, previews in zip(chunks, tested, strict=True)]
-    return Engine(options.engine, options.workers, options.ray_address).map(_read_chunk, tasks)
+    return options.reader().map(_read_chunk, tasks)
 
 
 def _read_chunk(entries: Sequence[Entry], make: Make, previews: Sequence[bool], images: str) -> _Chunk:

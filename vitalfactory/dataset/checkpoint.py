@@ -12,13 +12,13 @@ from typing import Any
 
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_json
+from vitalfactory.inference import ADAPTER, ADAPTER_WEIGHTS
 from vitalfactory.recipes import resolve
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|output_layer)\.weight$")
 """The output layer, as Qwen, LLaMA and most call it, GPT-NeoX, InternLM, and ChatGLM."""
-ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _SNAPSHOT = re.compile(r"models--(?:.+?--)?([^/]+)/snapshots/")
 
 

@@ -170,11 +170,12 @@ def estimate(recipe: Mapping[str, Any], rows: int | None, tokens: int | None, lo
 
 def shape_of(recipe: Mapping[str, Any]) -> Shape | None:
     """Find the shape of a recipe's model: from its config.json where it is at hand, else from its published name."""
-    folder, name = find_model(recipe), str(recipe.get("model_name_or_path")).rpartition("/")[2]
+    published = PUBLISHED.get(str(recipe.get("model_name_or_path")).rpartition("/")[2].removesuffix("-Instruct"))
+    folder = find_model(recipe)
     try:
-        return _from_config(folder) if folder else PUBLISHED.get(name.removesuffix("-Instruct"))
+        return _from_config(folder) if folder else published
     except (VitalFactoryError, LookupError, TypeError):
-        return PUBLISHED.get(name.removesuffix("-Instruct"))
+        return published
 
 
 def _from_config(folder: Path) -> Shape:

@@ -93,7 +93,11 @@ class Options:
         for flag, value in (("--seed", self.seed), ("--max-bad", self.max_bad)):
             if value is not None and value < 0:
                 raise VitalFactoryError(f"{flag} {value}: expected 0 or more")
-        Engine(self.engine, self.workers, self.ray_address)
+        self.reader()
+
+    def reader(self) -> Engine:
+        """Return where records are read."""
+        return Engine(self.engine, self.workers, self.ray_address)
 
     def flags(self) -> list[str]:
         """List the flags that decide the dataset's content, for its card."""

@@ -17,7 +17,6 @@ from vitalfactory.errors import VitalFactoryError
 
 SECONDS = 300.0
 """For one answer: a large model on a processor is slow."""
-REFUSED = (401, 403)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import read_json
+from vitalfactory.inference import ADAPTER, ADAPTER_WEIGHTS
 from vitalfactory.recipes import resolve
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def adapter_to_gguf(adapter: Path, out: Path, base: Path | None = None) -> Path:
     """
     config = _adapter_config(adapter)
     model = _model_config(base or resolve(str(config["base_model_name_or_path"])))
-    tensors = _tensors(adapter / "adapter_model.safetensors", model)
+    tensors = _tensors(adapter / ADAPTER_WEIGHTS, model)
     rank = config["r"]
     # llama.cpp divides by the rank; a rank-stabilised LoRA is scaled by its root.
     alpha = config["lora_alpha"] * (math.sqrt(rank) if config.get("use_rslora") else 1)
@@ -89,7 +90,7 @@ def adapter_to_gguf(adapter: Path, out: Path, base: Path | None = None) -> Path:
 
 
 def _adapter_config(adapter: Path) -> dict[str, Any]:
-    path = adapter / "adapter_config.json"
+    path = adapter / ADAPTER
     config: dict[str, Any] = read_json(path)
     if config.get("peft_type") != "LORA":
         raise VitalFactoryError(f"{path}: peft_type is {config.get('peft_type')!r}; only a LORA can be converted")

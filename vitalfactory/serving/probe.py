@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vitalfactory.endpoint.asking import Question
-from vitalfactory.endpoint.client import KEY, Endpoint
+from vitalfactory.endpoint.client import KEY, KEY_REFUSED, Endpoint
 from vitalfactory.endpoint.probabilities import score_answers
 from vitalfactory.endpoint.structured import WORD, Checked, Form, diagnosis_form, response_format
 from vitalfactory.endpoint.structured import probe as probe_mode
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import dumps
-from vitalfactory.serving.calls import REFUSED, Reply, call, chat
+from vitalfactory.serving.calls import Reply, call, chat
 
 ORIGIN = "http://page.example"
 """A web page of somebody else."""
@@ -126,7 +126,7 @@ def probe(url: str, model: str | None) -> Found:
     Endpoint(url, "any")  # refuses an address that is none
     target = Target(url, model or _first_model(url, key), key)
     plain = target.ask(ASK_ANY, max_tokens=SHORT)
-    if plain.status in REFUSED:
+    if plain.status in KEY_REFUSED:
         raise VitalFactoryError(f"{url}: {f'the key in {KEY} is refused' if key else f'a key is needed; set {KEY}'}")
     if not plain.choice:
         raise VitalFactoryError(f"{url}: does not answer a plain question as {target.model!r} (status {plain.status})")
@@ -145,7 +145,7 @@ Answer = tuple[bool | None, str]
 
 def _needs_key(target: Target) -> Answer:
     status = chat(target.url, ASK_ANY, None, target.model, max_tokens=1).status
-    return status in REFUSED, f"without one: status {status}"
+    return status in KEY_REFUSED, f"without one: status {status}"
 
 
 def _closed_to_pages(target: Target) -> Answer:

@@ -19,9 +19,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from vitalfactory.endpoint.client import KEY_REFUSED
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import lock
-from vitalfactory.serving.calls import REFUSED, chat
+from vitalfactory.serving.calls import chat
 from vitalfactory.serving.export import constrained_gguf
 from vitalfactory.serving.local import HOST, KEYS, POLL_SECONDS, Served, launch
 from vitalfactory.serving.plan import Plan
@@ -207,7 +208,7 @@ def check_closed(served: Served, key: str, model: str) -> None:
         It does otherwise.
     """
     for wrong in (None, f"{key}x"):
-        if chat(served.url, QUESTION, wrong, model, max_tokens=1).status not in REFUSED:
+        if chat(served.url, QUESTION, wrong, model, max_tokens=1).status not in KEY_REFUSED:
             raise VitalFactoryError(f"{served.url}: answers without the key; it is not left running")
     reply = chat(served.url, QUESTION, key, model)
     if not reply.choice:

@@ -23,6 +23,7 @@ from vitalfactory.studio import parts
 from vitalfactory.studio.folders import Folders
 from vitalfactory.studio.jobs import python, shown
 from vitalfactory.studio.look import picture_of, question_of
+from vitalfactory.studio.part import Part
 from vitalfactory.studio.parts import Updates
 from vitalfactory.studio.state import Studio, flags_of
 from vitalfactory.studio.tasks import KINDS
@@ -273,7 +274,7 @@ class _Steps:
             raise VitalFactoryError(outcome.error) if outcome.error else Refusal("ended", code=outcome.code)
 
 
-class Ask:
+class Ask(Part):
     """The part on the page.
 
     Parameters
@@ -284,8 +285,10 @@ class Ask:
         Which it stands in.
     """
 
+    part = PART
+
     def __init__(self, studio: Studio, words: Words, tab: gr.Tab) -> None:
-        self.studio, self.words = studio, words
+        super().__init__(studio, words)
         gr.Markdown(words.ask_about)
         self._lay_out_model()
         self._lay_out_question()
@@ -418,10 +421,6 @@ class Ask:
         full += ["--out", str(folder / "answers.jsonl")]
         yield from steps.run(full, self.words.asking, asked.environment)
         yield {self.said: words_html(list(read_jsonl(folder / "answers.jsonl")), self.words)}
-
-    def cancel(self, request: gr.Request) -> None:
-        """End the script that runs."""
-        self.studio.cancel(request.session_hash, PART)
 
     def keep(self, files: Sequence[str] | None, request: gr.Request) -> Updates:
         """Remember what was dropped, so that it can be deleted."""

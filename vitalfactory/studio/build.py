@@ -12,6 +12,7 @@ import gradio as gr
 from vitalfactory.files import short_path
 from vitalfactory.studio import parts
 from vitalfactory.studio.jobs import Outcome, python, shown
+from vitalfactory.studio.part import Part
 from vitalfactory.studio.parts import Updates
 from vitalfactory.studio.state import Studio, only
 from vitalfactory.studio.tasks import KINDS, TASKS
@@ -122,7 +123,7 @@ def result(outcome: Outcome, words: Words) -> str:
     return "".join(told)
 
 
-class Build:
+class Build(Part):
     """The part on the page.
 
     Parameters
@@ -131,8 +132,10 @@ class Build:
     words : Words
     """
 
+    part = PART
+
     def __init__(self, studio: Studio, words: Words) -> None:
-        self.studio, self.words = studio, words
+        super().__init__(studio, words)
         gr.Markdown(words.build_about)
         self._lay_out_source()
         self._lay_out_rows()
@@ -219,7 +222,3 @@ class Build:
         job = self.studio.start(request.session_hash, PART, full)
         yield from parts.running(job, self.status, self.words)
         yield {self.status: result(job.end(), self.words)}
-
-    def cancel(self, request: gr.Request) -> None:
-        """End the converter."""
-        self.studio.cancel(request.session_hash, PART)

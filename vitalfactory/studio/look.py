@@ -11,6 +11,7 @@ import gradio as gr
 from vitalfactory.card import SPLITS, Card
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
 from vitalfactory.studio import parts
+from vitalfactory.studio.part import Part
 from vitalfactory.studio.parts import Updates
 from vitalfactory.studio.prompts import Prompt
 from vitalfactory.studio.rows import Rows, open_rows
@@ -100,7 +101,7 @@ def prompt_html(prompt: Prompt, words: Words) -> str:
     )
 
 
-class Look:
+class Look(Part):
     """The part on the page.
 
     Parameters
@@ -111,8 +112,10 @@ class Look:
         Which it stands in.
     """
 
+    part = "look"
+
     def __init__(self, studio: Studio, words: Words, tab: gr.Tab) -> None:
-        self.studio, self.words = studio, words
+        super().__init__(studio, words)
         gr.Markdown(words.look_about)
         with gr.Row():
             self.dataset = gr.Dropdown([], value=None, label=words.dataset)

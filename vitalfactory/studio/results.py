@@ -14,6 +14,7 @@ from vitalfactory.files import read_json, short_path
 from vitalfactory.scoring.intervals import tell
 from vitalfactory.studio import parts
 from vitalfactory.studio.jobs import python, shown
+from vitalfactory.studio.part import Part
 from vitalfactory.studio.parts import Updates
 from vitalfactory.studio.state import Studio
 from vitalfactory.studio.words import Refusal, Words
@@ -118,7 +119,7 @@ def frame(studio: Studio, run: str, words: Words) -> str:
     )
 
 
-class Results:
+class Results(Part):
     """The part on the page.
 
     Parameters
@@ -129,8 +130,10 @@ class Results:
         Which it stands in.
     """
 
+    part = PART
+
     def __init__(self, studio: Studio, words: Words, tab: gr.Tab) -> None:
-        self.studio, self.words = studio, words
+        super().__init__(studio, words)
         gr.Markdown(words.results_about)
         self.listed = gr.HTML(elem_id="results-table")
         with gr.Row():
@@ -196,7 +199,3 @@ class Results:
         else:
             text = outcome.text.strip().rpartition("\n")[0]  # the last line is the same as JSON
             yield {self.status: "", self.compared: compared_html(summary, text, self.words)}
-
-    def cancel(self, request: gr.Request) -> None:
-        """End the comparison."""
-        self.studio.cancel(request.session_hash, PART)

@@ -13,6 +13,7 @@ from vitalfactory.files import read_jsonl, short_path
 from vitalfactory.recipes import dataset_names, read_recipe
 from vitalfactory.studio import parts
 from vitalfactory.studio.jobs import Outcome, python, shown
+from vitalfactory.studio.part import Part
 from vitalfactory.studio.parts import Updates
 from vitalfactory.studio.state import Studio
 from vitalfactory.studio.words import Refusal, Words
@@ -112,7 +113,7 @@ def train_command(recipe: Path, studio: Studio) -> list[str]:
     return ["llamafactory-cli", "train", short_path(recipe), *other]
 
 
-class Train:
+class Train(Part):
     """The part on the page.
 
     Parameters
@@ -123,8 +124,10 @@ class Train:
         Which it stands in.
     """
 
+    part = PART
+
     def __init__(self, studio: Studio, words: Words, tab: gr.Tab) -> None:
-        self.studio, self.words = studio, words
+        super().__init__(studio, words)
         gr.Markdown(words.train_about)
         recipes = list(studio.recipes())
         self.recipe = gr.Dropdown(recipes, value=recipes[0] if recipes else None, label=words.recipe)
@@ -175,10 +178,6 @@ class Train:
         outcome = job.end()
         missing = parts.note(words.no_data_yet) if unwritten and not outcome.cancelled else ""
         yield {self.status: missing + verdict(outcome, words)}
-
-    def cancel(self, request: gr.Request) -> None:
-        """End the check."""
-        self.studio.cancel(request.session_hash, PART)
 
     def refresh(self, run: str | None) -> Updates:
         """Offer the runs that there are now, and begin to watch one."""
