@@ -1,4 +1,4 @@
-"""How soon the studio's page is there, and how long a page of a dataset of 100,000 rows takes, in a real Chromium.
+"""How soon the studio is there and turns the pages of 100,000 rows, in a real Chromium, for docs/results.md.
 
     python -m benchmarks.studio_speed
 
@@ -16,9 +16,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.publish import publish
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT, write_json, write_jsonl
 from vitalfactory.processor import hardware
@@ -99,9 +101,18 @@ def main(argv: Sequence[str]) -> None:
         with studio(Path(folder)) as (url, ready):
             painted, usable, pages = measure(url, browser)
         browser.close()
-    print(f"ready after {ready:.1f} s; first contentful paint {painted:.2f} s after that, usable after {usable:.2f} s")
-    print(f"a page of {ROWS:,} rows: median {statistics.median(pages):.2f} s, slowest {max(pages):.2f} s of {PAGES}")
-    print(hardware())
+    lines = [
+        "| what | seconds |",
+        "|---|---|",
+        f'| from the command to "ready" | {ready:.1f} |',
+        f"| from there to the first paint (first contentful paint) | {painted:.2f} |",
+        f"| to a page that can be used | {usable:.2f} |",
+        f"| a page of {ROWS:,} rows, median of {PAGES} | {statistics.median(pages):.2f} |",
+        f"| the slowest of them | {max(pages):.2f} |",
+    ]
+    about = f"Command: `python -m benchmarks.studio_speed`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
+    publish(ROOT / "docs" / "results.md", "studio_speed", "\n".join([*lines, "", about]))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

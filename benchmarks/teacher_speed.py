@@ -1,10 +1,10 @@
 """Speed and memory of the teacher against an endpoint on loopback, in a process of its own, that always takes 200 ms.
 
 64 requests at a time then make 320 rows/s the most that there can be. Memory is measured against an endpoint that
-answers at once. Prints one JSON object; some ten minutes on two cores, of which nothing else should make use.
+answers at once. Some ten minutes on two cores, of which nothing else should make use; writes its table into
+docs/results.md.
 
     python -m benchmarks.teacher_speed
-    python -m benchmarks.teacher_speed --rows 2000 --memory-rows 1000 20000      a quick look
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.publish import publish
 from vitalfactory.errors import run
 from vitalfactory.files import ROOT
 from vitalfactory.processor import hardware
@@ -119,27 +121,28 @@ def _label(rows: int, delay: float) -> dict[str, Any]:
     }
 
 
+def _line(found: dict[str, Any]) -> str:
+    share = f"{found['share_of_ideal']:.1%}" if found["share_of_ideal"] else "-"
+    cost = f"{found['cpu_ms_a_row']:.1f} ms | {found['peak_rss_mb']:.0f} MB"
+    return f"| {found['rows']:,} | {found['rows_per_second']:.0f} | {share} | {cost} |"
+
+
 def main(argv: Sequence[str]) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.teacher_speed", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--rows", type=int, default=ROWS, help="to measure the speed on (default: %(default)s)")
-    add("--memory-rows", type=int, nargs="*", default=MEMORY_ROWS, help="to measure memory on (default: %(default)s)")
     add("--serve", type=float, metavar="S", help=argparse.SUPPRESS)
     add("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(argv)
     if given.serve is not None:
         asyncio.run(_serve(given.serve))
         return
-    measured = {
-        "hardware": hardware(),
-        "delay_seconds": DELAY,
-        "concurrency": CONCURRENCY,
-        "ideal_rows_per_second": CONCURRENCY / DELAY,
-        "speed": _label(given.rows, DELAY),
-        "memory": [_label(rows, 0.0) for rows in given.memory_rows],
-    }
-    print(json.dumps(measured, ensure_ascii=False))
+    head = "| rows | rows/s | of the most there can be | processor time a row | memory of the process |"
+    lines = [head, "|---|---|---|---|---|", _line(_label(ROWS, DELAY))]
+    lines += [_line(_label(rows, 0.0)) for rows in MEMORY_ROWS]
+    about = f"Command: `python -m benchmarks.teacher_speed`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
+    publish(ROOT / "docs" / "results.md", "teacher_speed", "\n".join([*lines, "", about]))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -15,15 +15,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from tests.browser import BROWSER
+from tests.tiny import make_qwen2_vl
 from vitalfactory.files import ROOT, read_json, write_json, write_jsonl
+from vitalfactory.recipes import read_recipe
 from vitalfactory.studio.words import CHINESE, ENGLISH, Words
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
 PATIENCE = 240_000
 """Milliseconds that a script may take: a page that is stuck ends the test, a slow machine does not."""
 PARTS = ("build", "look", "train", "ask", "results")
+KEY = "test-key-0123456789"
 MARK = "zq71-chief-complaint-of-nobody"
 WITHOUT_CHECK = """
 import sys
@@ -337,6 +341,50 @@ def test_an_ecg_is_asked_of_a_served_model(built: dict[str, str], page: Page, st
     assert [line.split()[1] for line in commands] == ["converters/ecg.py", "eval/generate.py", "eval/score.py"]
     page.says("ask-status", "Done.")
     page.page.screenshot(path=studio.log.with_name("ask.png"), full_page=True)
+
+
+@pytest.fixture(scope="module")
+def vision(studio: Started, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve a Qwen2-VL of random weights, with a recipe of its own beside the studio's datasets."""
+    recipe = studio.root / "train_configs" / "cxr_tiny.yaml"
+    recipe.parent.mkdir()
+    model = make_qwen2_vl(tmp_path_factory.mktemp("vision") / "tiny")
+    own = {**read_recipe(ROOT / "train_configs" / "cxr_qwen2vl7b_lora.yaml"), "model_name_or_path": str(model)}
+    recipe.write_text(yaml.safe_dump({**own, "bf16": False, "infer_dtype": "float32"}))
+    command = [sys.executable, "-m", "vitalfactory.serving", "start", str(recipe), "--adapter", "none", "--port", "0"]
+    environment = {**os.environ, "VITALFACTORY_API_KEY": KEY}
+    log = tmp_path_factory.getbasetemp() / "vision.log"
+    with log.open("w") as err:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=err, text=True)
+        assert process.stdout is not None
+        ready = next((line for line in process.stdout if line.startswith("ready ")), "")
+        assert ready, log.read_text()
+        yield ready.split()[1]
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+
+
+def test_an_xray_is_asked_of_a_served_vision_model(
+    built: dict[str, str], page: Page, studio: Started, vision: str
+) -> None:
+    prepare_question(page, vision, "cxr", "cxr_tiny.yaml")
+    page.field(ENGLISH.key).fill(KEY)
+    (image,) = studio.sources.rglob("00000003_000.png")
+    page.page.set_input_files("#ask-drop input[type=file]", image)
+    page.says("ask-status", f"Dropped: {image.name}.")
+    page.press(ENGLISH.ask)
+    page.says("ask-status", ENGLISH.done)
+    page.wait("#ask-picture img")
+    page.says("ask-words", ENGLISH.its_words)
+    page.says("ask-probabilities", ENGLISH.no_probabilities)
+    commands = page.command("ask-command")
+    assert [line.split()[1] for line in commands.splitlines()] == [
+        "converters/cxr.py",
+        "eval/generate.py",
+        "eval/score.py",
+    ]
+    assert KEY not in commands
+    page.page.screenshot(path=studio.log.with_name("ask_cxr.png"), full_page=True)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
