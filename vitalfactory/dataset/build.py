@@ -524,7 +524,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     print(f"\n{summary.dataset}: {summary.folder}")
     for name, part in summary.splits.items():
         print(f"  {name:<6}{part.rows:>8} rows {part.groups:>7} groups   {_counts(part.labels)}")
-    if summary.unbalanced is not None:
+    if summary.unbalanced:
         print(f"  train before balance: {_counts(summary.unbalanced)}")
     for reason, count in sorted(summary.excluded.items()):
         print(f"  excluded {count:>4}: {reason}")
