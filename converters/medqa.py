@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 RECIPE = "medqa_smollm2_lora.yaml"
 CHUNK = 512
 """Rows that a worker takes at a time: each takes it microseconds."""
+WORKERS = 1
+"""A row is told in less time than it takes to be sent to another process and back."""
 SplitBy = Literal["entity", "form", "question"]
 
 
@@ -172,7 +174,8 @@ def convert(
     from vitalfactory.dataset.build import Conversion, build
     from vitalfactory.dataset.options import Options
 
-    options = Options(**{"name": "medqa", "recipe": ROOT / "train_configs" / RECIPE, **shared})
+    defaults = {"name": "medqa", "recipe": ROOT / "train_configs" / RECIPE, "workers": WORKERS}
+    options = Options(**{**defaults, **shared})
     _check(input, graph, synthetic, split_by, prompt_form, longest, options.recipe)
     found = _source(options.seed, options.language, input, graph, synthetic)
     wording = Rewritten.read(rewritten) if rewritten else None
@@ -369,7 +372,7 @@ def main(argv: Sequence[str]) -> None:
     add("--keep-near", action="store_true", help="do not look for rows that are nearly the same as an earlier one")
     add("--model-written", metavar="NAME", help="the model that wrote the answers, for the card")
     add("--rewritten", type=Path, metavar="FILE", help="answers that converters/teacher.py put into sentences")
-    add_arguments(parser, name="medqa", recipe=RECIPE)
+    add_arguments(parser, name="medqa", recipe=RECIPE, workers=WORKERS)
     arguments = parser.parse_args(argv)
 
     from vitalfactory.dataset.build import print_summary

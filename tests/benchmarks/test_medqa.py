@@ -60,7 +60,7 @@ def test_the_section_tells_what_was_measured(tmp_path: Path, monkeypatch: pytest
         )
     monkeypatch.setattr(medqa, "FOLDER", tmp_path)
     monkeypatch.setattr(medqa, "counts", lambda _: ["| File |"])
-    monkeypatch.setattr(medqa, "truncated", lambda _: "counted")
+    monkeypatch.setattr(medqa, "truncated", lambda *_: "counted")
     costs: dict[str, Any] = {"llamafactory-cli train x": medqa.Cost(60, 120), "python y": medqa.Cost(1, 1)}
     section = medqa._section(costs, tmp_path)
     for part in (
@@ -81,7 +81,7 @@ def test_the_section_tells_what_was_measured(tmp_path: Path, monkeypatch: pytest
 @real
 @pytest.mark.slow
 def test_rows_that_the_first_project_cut() -> None:
-    told = medqa.truncated(REAL)
+    told = medqa.truncated(REAL, None)
     assert "of 8658 rows of llama_data.json" in told
     few, many = sorted(int(found) for found in re.findall(r"(\d+) with", told))
     assert 0 < few < many < 8658

@@ -137,7 +137,7 @@ def split_representation(representation: str, known: Sequence[str]) -> tuple[str
     return parts
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str) -> None:
+def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str, workers: int | None = None) -> None:
     """Add the shared flags to a converter's parser.
 
     Parameters
@@ -147,6 +147,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str) ->
         The task's name, by default the dataset's.
     recipe : str
         The task's first recipe, a file in ``train_configs/``.
+    workers : int, optional
+        By default so many; None takes all cores.
     """
     add = parser.add_argument
     add("--name", default=name, help="the dataset's name (default: %(default)s)")
@@ -170,7 +172,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str) ->
     add("--limit", type=int, metavar="N", help="take N records, drawn by the seed")
     add("--max-bad", type=int, metavar="N", help="stop when more than N records cannot be used (default: never)")
     add("--recipe", type=Path, default=ROOT / "train_configs" / recipe, help=f"(default: train_configs/{recipe})")
-    add("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    add("--workers", type=int, default=workers, metavar="N", help=f"processes (default: {workers or 'all cores'})")
     add("--engine", choices=ENGINES, default="local", help="read records on this machine or on a Ray cluster")
     where = "of --engine ray: the cluster's address (default: RAY_ADDRESS, or else a cluster of this machine alone)"
     add("--ray-address", metavar="ADDRESS", help=where)

@@ -38,7 +38,7 @@ _TAG = re.compile(
 _LINE_TAG = re.compile(r"</?(?:br|div|h[1-6]|hr|li|p|table|tr)\b", re.IGNORECASE)
 _CODE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|$)", re.IGNORECASE | re.DOTALL)
 _SCRIPTS = {"en": re.compile(r"[A-Za-z\u00c0-\u024f]"), "zh": re.compile("[\u3400-\u9fff\uf900-\ufaff]")}
-_MARKS = str.maketrans(dict.fromkeys(" \t\r\n\u3000,，。!！?？:：;；、\"'“”‘’()（）【】[]《》…"))
+_MARKS = re.compile("[ \t\r\n\u3000,，。!！?？:：;；、\"'“”‘’()（）【】\\[\\]《》…]+")
 _POLITE = "(?:你|您)?(?:的)?(?:咨询|提问|信任)?"
 _BOILERPLATE = re.compile(
     "无|不知道|不清楚|不详|暂无|略|同上|如题|如上|见上|没有答案|没有回答|(?:你|您)好|祝(?:你|您)?(?:早日)?(?:健康|康复)"
@@ -57,8 +57,8 @@ _DIRT = re.compile("[&<\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff]")
 
 def key(text: str) -> str:
     """Bring a text to the form in which two are the same: width, case, without blanks and marks between words."""
-    told = text.translate(_MARKS)  # first, since the marks alone are what most texts would be normalised for
-    return unicodedata.normalize("NFKC", told).casefold().translate(_MARKS).rstrip(".")
+    told = _MARKS.sub("", text)  # first, since the marks alone are what most texts would be normalised for
+    return _MARKS.sub("", unicodedata.normalize("NFKC", told).casefold()).rstrip(".")
 
 
 def clean(text: str) -> str:
