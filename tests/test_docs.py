@@ -19,6 +19,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 RECIPES = sorted(ROOT.glob("train_configs/*.yaml"))
 HEADS = sorted(ROOT.glob("train_configs/head/*.yaml"))
 MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+JUDGES = {f"eval/{name}.py" for name in ("classify", "diagnosis", "multilabel", "qa")}
 COMMAND = re.compile(r"^(?:    |#[ A-Za-z]*?  +|\$ )\$? ?((?:make|python|llamafactory-cli) .+)$", re.MULTILINE)
 
 
@@ -60,6 +61,17 @@ def test_shown_command_exists(file: Path, line: str) -> None:
         unknown = [word for word in words if word.startswith("--") and word not in text]
         assert not unknown, f"{file}: {line}: no such flags {unknown}"
         check_paths(words)
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_runs_are_judged_before_they_are_compared(file: Path) -> None:
+    judged = set()
+    for words in map(shlex.split, commands(file)):
+        if words[1:2] == ["eval/compare.py"]:
+            runs = [word for word in words[2:] if word.startswith("results/")]
+            assert set(runs) <= judged, f"{file.name}: {sorted(set(runs) - judged)} have no figures yet"
+        elif len(words) > 2 and words[0] == "python" and words[1] in JUDGES:
+            judged.add(words[2])
 
 
 def check_llamafactory(words: list[str]) -> None:

@@ -204,6 +204,7 @@ def test_an_endpoint_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = run_script(tmp_path, "--base-url", "http://127.0.0.1:9/v1")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: http://127.0.0.1:9/v1: nobody answers there")
+    assert not list(tmp_path.glob("labels.jsonl")), "an empty file would look like labels"
 
 
 def test_help_answers_without_anything_heavy() -> None:
@@ -294,6 +295,14 @@ def test_the_input_is_not_overwritten(label: Teacher) -> None:
     make_notes(label.out, 3)
     with pytest.raises(VitalFactoryError, match="is the input"):
         label("http://127.0.0.1:9/v1", notes=label.out)
+
+
+def test_labels_of_another_hand_are_not_overwritten(label: Teacher) -> None:
+    make_notes(label.folder / "notes.jsonl", 3)
+    label.out.write_text('{"id": 1, "diseases": ["gout"]}\n')
+    with pytest.raises(VitalFactoryError, match="its ledger .* is not, so it is not this command's"):
+        label("http://127.0.0.1:9/v1")
+    assert label.out.read_text() == '{"id": 1, "diseases": ["gout"]}\n'
 
 
 REFUSED = [

@@ -212,6 +212,8 @@ def finish(job: Job, ledger: Ledger, spending: Spending) -> dict[str, Any]:
     """Write the rows that have ended, and sum up."""
     options, tally = job.options, Tally()
     write_jsonl(options.out, tally.of(job.ended(ledger), job), errors="replace")
+    if options.out.stat().st_size == 0:
+        options.out.unlink()  # no row has ended: an empty file would look like labels
     spent = ledger.spent.get(options.endpoint.model, Counter())
     answered = tally.states["answered"]
     summary = {

@@ -83,6 +83,11 @@ class Options:
             raise VitalFactoryError("--max-cost needs --prices FILE, a table with the model's price")
         if self.out.resolve() == self.input.resolve():
             raise VitalFactoryError(f"--out {self.out}: is the input; choose another file")
+        if self.out.exists() and not self.ledger.exists():
+            raise VitalFactoryError(
+                f"--out {self.out}: is there, and its ledger {self.ledger.name} is not, so it is not this command's; "
+                "move it away, or choose another file"
+            )
 
     @property
     def ledger(self) -> Path:
