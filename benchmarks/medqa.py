@@ -43,7 +43,7 @@ QWEN_SPLIT = (
 """How Qwen2.5 cuts a text before its vocabulary is looked up."""
 CUTOFF = 256
 """Tokens of a row in the first project's recipe."""
-RUNS_OF_SPEED = 5
+RUNS_OF_SPEED = 3
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def test_the_section_tells_what_was_measured(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(medqa, "counts", lambda _: ["| File |"])
     monkeypatch.setattr(medqa, "truncated", lambda *_: "counted")
     costs: dict[str, Any] = {"llamafactory-cli train x": medqa.Cost(60, 120), "python y": medqa.Cost(1, 1)}
-    section = medqa._section(costs, tmp_path)
+    section = medqa._section(costs, tmp_path, None)
     for part in (
         "Entity F1",
         "| before |",

@@ -68,6 +68,8 @@ class Conversion:
     test_groups : collection of str, optional
         The groups of test, where the source or the converter names them; the others are drawn into train and
         validation.
+    started : float, optional
+        When the reading of the source began, on the clock of :func:`time.perf_counter`, where it comes before all this.
     """
 
     task: Task
@@ -81,6 +83,7 @@ class Conversion:
     chunk: int = 32
     statistics: bool = False
     test_groups: Collection[str] | None = None
+    started: float | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
         a row does not fit the recipe's cutoff, or another conversion of the same name is running. The old
         dataset stays as it was.
     """
-    start = time.perf_counter()
+    start = time.perf_counter() if conversion.started is None else conversion.started
     _check_language(conversion.task, options)
     data = options.root / "data"
     final, partial = data / options.name, data / f".{options.name}.partial"

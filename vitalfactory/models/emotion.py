@@ -431,7 +431,9 @@ def _find(folder: Path) -> dict[str, tuple[Path, ...]]:
         Networks are missing, all of which are named, or one stands there in two forms.
     """
     if not folder.is_dir():
-        raise VitalFactoryError(f"{folder}: no such folder; expected one with {ACCEPTED} for each of {NETWORKS}")
+        raise VitalFactoryError(
+            f"{folder}: no such folder; expected one with {ACCEPTED} for each of {', '.join(NETWORKS)}"
+        )
     found: dict[str, tuple[Path, ...]] = {}
     missing = []
     for name in NETWORKS:
@@ -447,7 +449,7 @@ def _find(folder: Path) -> dict[str, tuple[Path, ...]]:
             missing.append(f"{name} (there is only {', '.join(others)})" if others else name)
     if missing:
         raise VitalFactoryError(
-            f"{folder}: holds no network for {', '.join(missing)}; expected {ACCEPTED} for each of {NETWORKS}; pickled "
-            "networks can run code when they are opened and are refused"
+            f"{folder}: holds no network for {', '.join(missing)}; expected {ACCEPTED} for each of "
+            f"{', '.join(NETWORKS)}; pickled networks can run code when they are opened and are refused"
         )
     return found
