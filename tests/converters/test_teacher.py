@@ -300,7 +300,7 @@ def test_the_input_is_not_overwritten(label: Teacher) -> None:
 def test_labels_of_another_hand_are_not_overwritten(label: Teacher) -> None:
     make_notes(label.folder / "notes.jsonl", 3)
     label.out.write_text('{"id": 1, "diseases": ["gout"]}\n')
-    with pytest.raises(VitalFactoryError, match="its ledger .* is not, so it is not this command's"):
+    with pytest.raises(VitalFactoryError, match=r"its ledger .* is not, so it is not this command's"):
         label("http://127.0.0.1:9/v1")
     assert label.out.read_text() == '{"id": 1, "diseases": ["gout"]}\n'
 
