@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.calls import call, convert
+from benchmarks.calls import convert
 from benchmarks.ecg import RECIPE
 from benchmarks.ecg_cinc2017 import INPUT
 from benchmarks.ecg_speed import repeat
@@ -30,21 +30,24 @@ from vitalfactory.processor import hardware
 RUNS, TIMES = 3, 4
 ENGINES = {
     "local": ("--engine", "local"),
-    "ray, on a cluster that runs": ("--engine", "ray", "--ray-address", "auto"),
+    "ray, on a cluster that runs": ("--engine", "ray", "--ray-address"),
     "ray, its cluster started for it": ("--engine", "ray"),
 }
 
 
 @contextmanager
-def cluster(running: bool) -> Iterator[None]:
-    """Have a Ray cluster of this machine running, or none."""
-    if running:
-        call("ray", "start", "--head", f"--num-cpus={os.cpu_count()}", "--include-dashboard=false")
+def cluster(flags: Sequence[str]) -> Iterator[list[str]]:
+    """Have a Ray cluster of this machine running where the flags are to name one; yield the flags with its address."""
+    if "--ray-address" not in flags:
+        yield list(flags)
+        return
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": os.cpu_count(), "include_dashboard": False})
     try:
-        yield
+        yield [*flags, started.address]
     finally:
-        if running:
-            call("ray", "stop")
+        started.shutdown()  # type: ignore[no-untyped-call]
 
 
 def measure(records: Path, root: Path, runs: int = RUNS) -> dict[str, float]:
@@ -71,8 +74,8 @@ def measure(records: Path, root: Path, runs: int = RUNS) -> dict[str, float]:
     written = set()
     for _ in range(runs):
         for engine, flags in ENGINES.items():
-            with cluster(running="--ray-address" in flags):
-                found = convert("ecg", *source, "--root", str(root / engine), *flags)
+            with cluster(flags) as whole:
+                found = convert("ecg", *source, "--root", str(root / engine), *whole)
             rates[engine].append(found["records_per_second"])
             written.add(tuple(part["sha256"] for part in found["splits"].values()))
     if len(written) > 1:
