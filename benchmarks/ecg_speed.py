@@ -14,17 +14,15 @@ import csv
 import statistics
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.calls import call, convert, rows_a_second
 from benchmarks.ecg import RECIPE
 from benchmarks.ecg_cinc2017 import FOLDER, INPUT
-from benchmarks.publish import publish
+from benchmarks.publish import publish_measured
 from vitalfactory.errors import run
-from vitalfactory.files import ROOT, read_json
-from vitalfactory.processor import hardware
+from vitalfactory.files import read_json
 from vitalfactory.signals.ecg import read_folder
 
 RUNS = 3
@@ -131,8 +129,7 @@ def main(argv: Sequence[str]) -> None:
         "its own."
     )
     head = ["| what | speed | memory of the largest process |", "|---|---|---|"]
-    about = f"Command: `python -m benchmarks.ecg_speed`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
-    publish(ROOT / "docs" / "results.md", "ecg_speed", "\n".join([*head, *rows]) + f"\n\n{apart}\n\n{about}")
+    publish_measured("ecg_speed", [*head, *rows], apart)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.calls import convert
-from benchmarks.publish import publish
+from benchmarks.publish import publish_measured
 from vitalfactory.errors import run
 from vitalfactory.files import ROOT
-from vitalfactory.processor import hardware
 from vitalfactory.signals.eeg import EdfNight, edf_folder
 from vitalfactory.signals.eeg_features import choose
 from vitalfactory.signals.eeg_synthetic import write_nights
@@ -79,8 +77,7 @@ def main(argv: Sequence[str]) -> None:
         "Some 20 seconds of each conversion are the import of antropy and yasa, which compile on import; "
         "LLaMA-Factory's own check of the finished rows is left out."
     )
-    about = f"Command: `python -m benchmarks.eeg_speed`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
-    publish(ROOT / "docs" / "results.md", "eeg_speed", "\n".join([*head, *measure()]) + f"\n\n{apart}\n\n{about}")
+    publish_measured("eeg_speed", [*head, *measure()], apart)
 
 
 if __name__ == "__main__":

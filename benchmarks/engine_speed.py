@@ -14,7 +14,6 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,10 +21,8 @@ from benchmarks.calls import convert
 from benchmarks.ecg import RECIPE
 from benchmarks.ecg_cinc2017 import INPUT
 from benchmarks.ecg_speed import repeat
-from benchmarks.publish import publish
+from benchmarks.publish import publish_measured
 from vitalfactory.errors import VitalFactoryError, run
-from vitalfactory.files import ROOT
-from vitalfactory.processor import hardware
 
 RUNS, TIMES = 3, 4
 ENGINES = {
@@ -95,10 +92,9 @@ def main(argv: Sequence[str]) -> None:
     lines += [f"| {name} | {rate:.0f} | {rate / rates['local']:.2f} |" for name, rate in rates.items()]
     remark = (
         f"`converters/ecg.py`, all records of CinC 2017, {TIMES} times each, {os.cpu_count()} workers, medians of "
-        f"{RUNS} runs in turn; the same files. Versions: ray {version('ray')}. "
-        f"Hardware: {hardware()}. Date: {datetime.now(UTC):%Y-%m-%d}. Command: `python -m benchmarks.engine_speed`."
+        f"{RUNS} runs in turn; the same files. Versions: ray {version('ray')}."
     )
-    publish(ROOT / "docs" / "results.md", "engine_speed", "\n".join([*lines, "", remark]))
+    publish_measured("engine_speed", lines, remark)
     print("\n".join(lines))
 
 

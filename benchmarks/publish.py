@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, write_text
+from vitalfactory.processor import hardware
 
 
 def compare_table(runs: Sequence[Path], against: Path) -> str:
@@ -51,3 +53,20 @@ def published(document: Path, name: str) -> str:
     """Read what :func:`publish` wrote."""
     first, last = marks(name)
     return document.read_text(encoding="utf-8").partition(first)[2].partition(last)[0].strip()
+
+
+def publish_measured(name: str, table: Sequence[str], remark: str = "") -> None:
+    """Put a table that was measured just now into docs/results.md, with its command, the hardware and the date.
+
+    Parameters
+    ----------
+    name : str
+        The benchmark.
+    table : sequence of str
+        Its lines.
+    remark : str
+        What a reader must know beside it.
+    """
+    about = f"Command: `python -m benchmarks.{name}`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
+    parts = ("\n".join(table), remark, about)
+    publish(ROOT / "docs" / "results.md", name, "\n\n".join(part for part in parts if part))

@@ -16,14 +16,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.publish import publish
+from benchmarks.publish import publish_measured
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT, write_json, write_jsonl
-from vitalfactory.processor import hardware
 
 ROWS, PAGES = 100_000, 20
 CARD = {
@@ -110,8 +108,7 @@ def main(argv: Sequence[str]) -> None:
         f"| a page of {ROWS:,} rows, median of {PAGES} | {statistics.median(pages):.2f} |",
         f"| the slowest of them | {max(pages):.2f} |",
     ]
-    about = f"Command: `python -m benchmarks.studio_speed`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
-    publish(ROOT / "docs" / "results.md", "studio_speed", "\n".join([*lines, "", about]))
+    publish_measured("studio_speed", lines)
     print("\n".join(lines))
 
 

@@ -18,14 +18,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.publish import publish
+from benchmarks.publish import publish_measured
 from vitalfactory.errors import run
 from vitalfactory.files import ROOT
-from vitalfactory.processor import hardware
 
 DELAY, CONCURRENCY = 0.2, 64
 ROWS = 10_000
@@ -140,8 +138,7 @@ def main(argv: Sequence[str]) -> None:
     head = "| rows | rows/s | of the most there can be | processor time a row | memory of the process |"
     lines = [head, "|---|---|---|---|---|", _line(_label(ROWS, DELAY))]
     lines += [_line(_label(rows, 0.0)) for rows in MEMORY_ROWS]
-    about = f"Command: `python -m benchmarks.teacher_speed`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
-    publish(ROOT / "docs" / "results.md", "teacher_speed", "\n".join([*lines, "", about]))
+    publish_measured("teacher_speed", lines)
     print("\n".join(lines))
 
 

@@ -16,7 +16,6 @@ Ids repeat in real files, so a note is known by its id and its text, and all not
 from __future__ import annotations
 
 import argparse
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +117,6 @@ def convert(
     from vitalfactory.dataset.options import Options
     from vitalfactory.diagnosis import Synonyms, read_synonyms
 
-    started = time.perf_counter()
     if longest_note < 1:
         raise VitalFactoryError(f"--longest-note {longest_note}: expected at least 1 character")
     options = Options(**{"name": "clinical", "recipe": ROOT / "train_configs" / RECIPE, **shared})
@@ -137,7 +135,6 @@ def convert(
         arguments=arguments,
         packages=(),
         model_written=", ".join(models) or None,
-        started=started,
     )
     return build(conversion, _entries(found.labelled), found.excluded, options)
 

@@ -23,7 +23,6 @@ Where conversations are among the rows, every row has messages. What a model ans
 from __future__ import annotations
 
 import argparse
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -175,8 +174,6 @@ def convert(
     from vitalfactory.dataset.build import Conversion, build
     from vitalfactory.dataset.options import Options
 
-    started = time.perf_counter()
-
     defaults = {"name": "medqa", "recipe": ROOT / "train_configs" / RECIPE, "workers": WORKERS}
     options = Options(**{**defaults, **shared})
     _check(input, graph, synthetic, split_by, prompt_form, longest, options.recipe)
@@ -206,7 +203,6 @@ def convert(
         prepare=_mark_crossing if split_by == "entity" else None,
         model_written=", ".join(writers) or None,
         chunk=CHUNK,
-        started=started,
         test_groups=_test_forms(rows, options) if split_by == "form" and options.folds is None else None,
     )
     return build(conversion, [_entry(row, split_by) for row in rows], excluded, options)

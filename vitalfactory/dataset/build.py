@@ -68,8 +68,6 @@ class Conversion:
     test_groups : collection of str, optional
         The groups of test, where the source or the converter names them; the others are drawn into train and
         validation.
-    started : float, optional
-        When the reading of the source began, on the clock of :func:`time.perf_counter`, where it comes before all this.
     """
 
     task: Task
@@ -83,7 +81,6 @@ class Conversion:
     chunk: int = 32
     statistics: bool = False
     test_groups: Collection[str] | None = None
-    started: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,6 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
         a row does not fit the recipe's cutoff, or another conversion of the same name is running. The old
         dataset stays as it was.
     """
-    start = time.perf_counter() if conversion.started is None else conversion.started
     _check_language(conversion.task, options)
     data = options.root / "data"
     final, partial = data / options.name, data / f".{options.name}.partial"
@@ -208,7 +204,7 @@ def build(conversion: Conversion, entries: Sequence[Entry], excluded: Sequence[E
             check_seconds = time.perf_counter() - check_start
             _replace(final, partial)
         registry.register(options.root, entry)
-    seconds = time.perf_counter() - start - check_seconds
+    seconds = time.perf_counter() - options.started - check_seconds
     rate = (len(entries) + len(excluded)) / seconds
     done = (seconds, rate, memory)
     return Summary(options.name, final, counts, writer.excluded, tokens, writer.unbalanced, *done)

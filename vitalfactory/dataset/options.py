@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class Options:
         Of a cluster; see :class:`vitalfactory.dataset.engine.Engine`.
     root : Path
         LLaMA-Factory's ``dataset_dir``.
+    started : float
+        When they were made, on the clock of :func:`time.perf_counter`: a conversion's time counts from here.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Options:
     engine: str = "local"
     ray_address: str | None = None
     root: Path = ROOT
+    started: float = field(default_factory=time.perf_counter, init=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse values that are out of range or contradict one another."""
@@ -183,4 +187,4 @@ def add_arguments(parser: argparse.ArgumentParser, *, name: str, recipe: str, wo
 
 def shared(arguments: argparse.Namespace) -> dict[str, Any]:
     """Collect the shared flags of a parsed command line, by the names of the fields of :class:`Options`."""
-    return {name: getattr(arguments, name) for name in Options.__dataclass_fields__}
+    return {name: getattr(arguments, name) for name, known in Options.__dataclass_fields__.items() if known.init}
