@@ -78,7 +78,6 @@ def main(argv: Sequence[str]) -> None:
     runs = FOLDER / "runs"
     table = compare_table([runs / name for name in RUNS], runs / REFERENCE)
     publish(ROOT / "docs" / "results.md", "ecg_cinc2017", _section(costs, table))
-    publish(ROOT / "README.md", "ecg_cinc2017", table.partition("\n\n")[0])
 
 
 if __name__ == "__main__":
