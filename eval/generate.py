@@ -149,12 +149,12 @@ def at_endpoint(job: Job, concurrency: int, max_new_tokens: int, json_schema: bo
     from vitalfactory.endpoint.client import CONTENT_FILTER, Endpoint
     from vitalfactory.endpoint.structured import Checked, Form, probe
     from vitalfactory.render import Chat
-    from vitalfactory.scoring.generation import Written, schema_of
+    from vitalfactory.scoring.generation import SCHEMA_TOKENS, Written, schema_of
 
     endpoint = Endpoint(str(job.endpoint), str(job.recipe["model_name_or_path"]), concurrency)
     schema = schema_of(job.card, max_new_tokens) if json_schema else None
     form = Form(job.card.kind, schema, Checked)
-    parameters = {"temperature": 0, "max_tokens": max_new_tokens}
+    parameters = {"temperature": 0, "max_tokens": max_new_tokens * (SCHEMA_TOKENS if json_schema else 1)}
 
     def backend_of(split: str) -> Backend:
         def answer(rows: Sequence[Row]) -> Iterator[Written]:

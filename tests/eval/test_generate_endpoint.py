@@ -15,7 +15,7 @@ from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import read_json, read_jsonl
 from vitalfactory.predictions import read_predictions
 from vitalfactory.render import Chat, Renderer
-from vitalfactory.scoring.generation import schema_of
+from vitalfactory.scoring.generation import SCHEMA_TOKENS, schema_of
 
 PATH = "/v1/chat/completions"
 SAID = '{"diseases": ["Gout"], "reason": "a hot swollen toe"}'
@@ -139,6 +139,7 @@ def test_a_schema_holds_the_endpoint(notes: Workplace, httpserver: HTTPServer) -
     wanted = schema_of(read_card(notes.root / "data" / "clinical"), 256)
     for body in served.asked:
         assert body["response_format"]["json_schema"]["schema"] == wanted
+        assert body["max_tokens"] == 256 * SCHEMA_TOKENS
     assert read_json(notes.root / "held" / "run.json")["decoding"]["generations"]["json_schema"] is True
 
 

@@ -16,7 +16,7 @@ from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import read_json, read_jsonl
 from vitalfactory.predictions import Prediction, keep_answers, read_predictions
 from vitalfactory.scoring import generation
-from vitalfactory.scoring.generation import Backend, Written, kind_of, predict, schema_of
+from vitalfactory.scoring.generation import SCHEMA_TOKENS, Backend, Written, kind_of, predict, schema_of
 
 DIAGNOSIS = ("--dataset", "clinical", "--adapter", "none")
 
@@ -156,7 +156,7 @@ def test_the_schema_bounds_what_is_written(notes: Workplace) -> None:
     chinese = schema_of(card.model_copy(update={"language": "zh"}), 256)["properties"]
     assert chinese["reason"]["maxLength"] < english["reason"]["maxLength"]
     characters = english["diseases"]["maxItems"] * english["diseases"]["items"]["maxLength"]
-    assert characters + english["reason"]["maxLength"] <= 256 * 3
+    assert characters + english["reason"]["maxLength"] <= 256 * SCHEMA_TOKENS
     assert "maxLength" not in str(Diagnosis.model_json_schema())
 
 

@@ -18,7 +18,9 @@ TOO_LONG = "prompt too long"
 MOST_DISEASES = 8
 CHARACTERS_PER_TOKEN = {"zh": 0.5}
 CHARACTERS_PER_TOKEN_ELSE = 1.5
-"""Of a reason, by language: so few that it ends, with the names before it, within the longest answer."""
+"""Of a reason, by language: so few that it ends, with the names before it, within the longest answer as a rule."""
+SCHEMA_TOKENS = 3
+"""Times the longest answer: enough for one token a character of all that a schema allows, figures without end too."""
 
 Row = dict[str, Any]
 Parsed = str | list[str] | None
@@ -90,8 +92,8 @@ def kind_of(card: Card) -> AnswerKind:
 def schema_of(card: Card, max_new_tokens: int) -> Row:
     """Write the JSON schema that a server is to keep answers to.
 
-    Its limits make an answer end within ``max_new_tokens`` as a rule: one that is cut is not JSON, whatever kept it to
-    the schema.
+    Its limits, in characters, end an answer: one that is cut is not JSON, whatever kept it to the schema. So the server
+    is given ``SCHEMA_TOKENS`` times ``max_new_tokens``, which an answer of the usual words never comes near.
 
     Parameters
     ----------
