@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.ecg import precision
-from benchmarks.publish import compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import read_card
 from vitalfactory.errors import run
@@ -173,7 +173,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args(argv)
     costs = run_steps(plan(shown(FOLDER), WHOLE), FOLDER, fresh=arguments.fresh)
-    publish(ROOT / "docs" / "results.md", "clinical", _section(costs))
+    publish(RESULTS, "clinical", _section(costs))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.calls import convert
-from benchmarks.publish import compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, publish
 from benchmarks.steps import Step, run_steps
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import VitalFactoryError, run
@@ -194,7 +194,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     run_steps(plan(shown(FOLDER), str(arguments.input)), FOLDER, fresh=arguments.fresh)
     speed = measure(arguments.input)
-    publish(ROOT / "docs" / "results.md", "cxr", _section(plan(shown(FOLDER), str(INPUT)), speed))
+    publish(RESULTS, "cxr", _section(plan(shown(FOLDER), str(INPUT)), speed))
 
 
 if __name__ == "__main__":

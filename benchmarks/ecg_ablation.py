@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.ecg import RECIPE, precision
 from benchmarks.ecg_cinc2017 import FOLDS, INPUT
-from benchmarks.publish import publish
+from benchmarks.publish import RESULTS, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.errors import VitalFactoryError, closest, run
 from vitalfactory.files import ROOT, read_json, write_json
@@ -135,7 +135,7 @@ def _folder(name: str) -> str:
 def _record(name: str, found: dict[str, Any]) -> None:
     """Keep a row's figures with their manifest in a file of the repository, whatever becomes of the results."""
     write_json(RECORD, {**recorded(), name: found})
-    publish(ROOT / "docs" / "results.md", "ecg_ablation", section())
+    publish(RESULTS, "ecg_ablation", section())
 
 
 def recorded() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ecg import REFERENCE, RUNS, plan
-from benchmarks.publish import compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import run
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
     costs = run_steps(steps(arguments.input, arguments.folds), FOLDER, fresh=arguments.fresh)
     runs = FOLDER / "runs"
     table = compare_table([runs / name for name in RUNS], runs / REFERENCE)
-    publish(ROOT / "docs" / "results.md", "ecg_cinc2017", _section(costs, table))
+    publish(RESULTS, "ecg_cinc2017", _section(costs, table))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from benchmarks.ecg import RECIPE
 from benchmarks.ecg_ablation import FOLDER as ABLATION
-from benchmarks.publish import publish
+from benchmarks.publish import RESULTS, publish
 from benchmarks.steps import Step, run_steps
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT
@@ -57,10 +57,9 @@ def main(argv: Sequence[str]) -> None:
             f"{TRAINED}: not measured yet; run python -m benchmarks.ecg_ablation --only 'rhythm (all rows)' first"
         )
     run_steps(steps(), FOLDER, fresh=arguments.fresh)
-    results = ROOT / "docs" / "results.md"
-    publish(results, "ecg_wordings", (FOLDER / "wordings" / "wordings.md").read_text(encoding="utf-8").strip())
+    publish(RESULTS, "ecg_wordings", (FOLDER / "wordings" / "wordings.md").read_text(encoding="utf-8").strip())
     said = (FOLDER / "logs" / f"{len(steps()):02d}.log").read_text(encoding="utf-8").strip()
-    publish(results, "ecg_free_text", f"```text\n{said}\n```")
+    publish(RESULTS, "ecg_free_text", f"```text\n{said}\n```")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.ecg import precision
-from benchmarks.publish import compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
@@ -117,7 +117,7 @@ def main(argv: Sequence[str]) -> None:
     costs = run_steps(baseline_steps(arguments.features, folds), FOLDER / "all")
     if not arguments.without_model:
         costs |= run_steps(model_steps(arguments.features, folds), FOLDER / "few")
-    publish(ROOT / "docs" / "results.md", "eeg_sleep_edf", _section(costs, names))
+    publish(RESULTS, "eeg_sleep_edf", _section(costs, names))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.calls import call, rows_a_second
-from benchmarks.publish import publish
+from benchmarks.publish import RESULTS, publish
 from vitalfactory.dataset.cost import PUBLISHED, Shape
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT, read_json
@@ -246,7 +246,7 @@ def main(argv: Sequence[str]) -> None:
         rows = _variants(root, card)
         told = [_scoring(root)]
         told += [_fine_tune(root, given.input, given.folds)] if given.input else []
-    publish(ROOT / "docs" / "results.md", "gpu", _section(card, rows, told))
+    publish(RESULTS, "gpu", _section(card, rows, told))
 
 
 def _section(card: str, rows: Sequence[str], told: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.calls import convert
 from benchmarks.ecg import precision
-from benchmarks.publish import compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
@@ -289,7 +289,7 @@ def main(argv: Sequence[str]) -> None:
         if not (source / name).is_file():
             raise VitalFactoryError(f"{source / name}: no such file; give --input the folder of BenTsao's files")
     costs = run_steps(plan(shown(FOLDER), source, WHOLE), FOLDER, fresh=arguments.fresh)
-    publish(ROOT / "docs" / "results.md", "medqa", _section(costs, source, arguments.llama))
+    publish(RESULTS, "medqa", _section(costs, source, arguments.llama))
 
 
 if __name__ == "__main__":

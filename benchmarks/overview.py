@@ -9,13 +9,13 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.publish import publish, published
+from benchmarks.publish import RESULTS, publish, published
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT
 
-RESULTS = ROOT / "docs" / "results.md"
 README = ROOT / "README.md"
-MAJORITY = "majority class"
+MAJORITY, BEFORE, AFTER = "majority class", "before", "after"
+"""Runs of every table."""
 UNMEASURED = "not yet measured"
 
 
@@ -31,26 +31,24 @@ class Task:
     figure : str
         A column of its table.
     baseline : str
-        A run of its table, as are the next two.
-    after : str
-    before : str, optional
-        None where the benchmark asks no model before its training.
+        A run of its table.
+    before : bool
+        Whether the benchmark asks the model before its training too.
     """
 
     title: str
     section: str
     figure: str
     baseline: str
-    after: str
-    before: str | None = None
+    before: bool = False
 
 
 TASKS = (
-    Task("Atrial fibrillation, real ECGs", "ecg_cinc2017", "AUROC", "boosted", "after", "before"),
-    Task("Sleep stages, real nights", "eeg_sleep_edf", "Macro F1", "boosted", "after"),
-    Task("Diagnoses, synthetic notes", "clinical", "Micro F1 over diseases", "tfidf", "after"),
-    Task("Medical questions, made facts", "medqa", "Entity F1", "nearest", "after", "before"),
-    Task("Chest X-rays, real images of 64 x 64", "cxr", "Mean AUROC of the findings", "cnn", "after"),
+    Task("Atrial fibrillation, real ECGs", "ecg_cinc2017", "AUROC", "boosted", before=True),
+    Task("Sleep stages, real nights", "eeg_sleep_edf", "Macro F1", "boosted"),
+    Task("Diagnoses, synthetic notes", "clinical", "Micro F1 over diseases", "tfidf"),
+    Task("Medical questions, made facts", "medqa", "Entity F1", "nearest", before=True),
+    Task("Chest X-rays, real images of 64 x 64", "cxr", "Mean AUROC of the findings", "cnn"),
 )
 
 
@@ -69,8 +67,8 @@ def overview() -> str:
     for task in TASKS:
         runs = _runs(published(RESULTS, task.section), task)
         model, baseline = runs[task.baseline]
-        before = _figure(runs, task.before) if task.before else "-"
-        cells = (task.title, task.figure, runs[MAJORITY][1], f"{model}: {baseline}", before, _figure(runs, task.after))
+        before = _figure(runs, BEFORE) if task.before else "-"
+        cells = (task.title, task.figure, runs[MAJORITY][1], f"{model}: {baseline}", before, _figure(runs, AFTER))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -12,6 +12,9 @@ from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, write_text
 from vitalfactory.processor import hardware
 
+RESULTS = ROOT / "docs" / "results.md"
+"""Where all figures stand."""
+
 
 def compare_table(runs: Sequence[Path], against: Path) -> str:
     """Make the table of some runs in Markdown, with ``eval/compare.py``."""
@@ -69,4 +72,4 @@ def publish_measured(name: str, table: Sequence[str], remark: str = "") -> None:
     """
     about = f"Command: `python -m benchmarks.{name}`. Hardware: {hardware()}. Date: {datetime.now(UTC).date()}."
     parts = ("\n".join(table), remark, about)
-    publish(ROOT / "docs" / "results.md", name, "\n\n".join(part for part in parts if part))
+    publish(RESULTS, name, "\n\n".join(part for part in parts if part))

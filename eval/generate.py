@@ -320,7 +320,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--served-model", metavar="NAME", help="the endpoint's name of the model (default: model_name_or_path)")
     add("--concurrency", type=int, default=16, metavar="N", help="requests at a time (default: 16)")
     add(
-        "--json-schema", action="store_true", help="of --base-url: let the endpoint write nothing but the answer's form"
+        "--json-schema",
+        action="store_true",
+        help="of --base-url: let the endpoint write nothing but the answer's form, whose own limits end an answer",
     )
     add("--sample", type=int, metavar="N", help="sample N answers a row into samples.jsonl instead")
     add("--temperature", type=float, default=1.0, metavar="T", help="of --sample (default: 1.0)")

@@ -43,9 +43,9 @@ def test_no_network_sees_the_test_fold(name: str) -> None:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results and the record of an ablation in a folder of the test's own."""
-    for name, path in (("FOLDER", tmp_path), ("RECORD", tmp_path / "record.json"), ("ROOT", tmp_path)):
-        monkeypatch.setattr(ecg_ablation, name, path)
     page = tmp_path / "docs" / "results.md"
+    for name, path in (("FOLDER", tmp_path), ("RECORD", tmp_path / "record.json"), ("RESULTS", page)):
+        monkeypatch.setattr(ecg_ablation, name, path)
     page.parent.mkdir()
     page.write_text("\n".join(marks("ecg_ablation")), encoding="utf-8")
     return tmp_path

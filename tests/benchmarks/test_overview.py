@@ -8,7 +8,7 @@ from benchmarks import overview
 from benchmarks.publish import marks
 from vitalfactory.errors import VitalFactoryError
 
-TASK = overview.Task("Hearts", "hearts", "F1", baseline="boosted", after="after", before="before")
+TASK = overview.Task("Hearts", "hearts", "F1", baseline="boosted", before=True)
 TABLE = """Some words.
 
 | Run | Model | AUROC | F1 |
