@@ -1,8 +1,8 @@
 """The probability that a causal language model gives to each answer of a closed set, or to the one it should give.
 
 The probability of an answer is that of its whole string with the token that ends it; in a closed set, divided by the
-sum over all answers. Every prompt is computed once: what the prompts of a batch begin with in common is
-computed once for all of them, and the candidates share their prompt's cache.
+sum over all answers. Every prompt is computed once: what the prompts of a family begin with in common is computed once
+for all of them, and the candidates stand behind their prompt in one pass, masked from each other.
 """
 
 from __future__ import annotations
@@ -104,14 +104,14 @@ def log_likelihoods(model: Any, questions: Sequence[Question], batch_size: int) 
 def _batches(family: Sequence[Question], batch_size: int) -> Iterator[list[Question]]:
     """Cut rows into batches, fewer rows where their answers are long."""
     batch: list[Question] = []
-    answers = longest = 0
+    longest = 0
     for question in family:
-        wider = max(longest, *map(len, question.answers))
-        if batch and (len(batch) == batch_size or wider * (answers + len(question.answers)) > MOST_TOKENS):
+        wider = max(longest, _foretelling(question))
+        if batch and (len(batch) == batch_size or wider * (len(batch) + 1) > MOST_TOKENS):
             yield batch
-            batch, answers, wider = [], 0, max(map(len, question.answers))
+            batch, wider = [], _foretelling(question)
         batch.append(question)
-        answers, longest = answers + len(question.answers), wider
+        longest = wider
     if batch:
         yield batch
 
@@ -182,55 +182,64 @@ class _Prefix:
 
 
 def _totals(prefix: _Prefix, batch: Sequence[Question]) -> list[Any]:
-    """Read the prompts, then all candidates behind each prompt's cache."""
-    import torch
-
-    rests = [question.prompt[len(prefix.tokens) :] for question in batch]
-    ids, mask = pad(rests, prefix.model.device, left=True)
-    seen = torch.ones(len(batch), len(prefix.tokens), dtype=mask.dtype, device=mask.device)
-    mask = torch.cat((seen, mask), dim=1)
-    cache = prefix.repeated(len(batch))
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, len(prefix.tokens) :]
+    """Read each prompt and all its candidates behind it in one pass."""
+    start, device = len(prefix.tokens), prefix.model.device
+    laid = [_lay_out(question, start) for question in batch]
+    ids, real = pad([tokens for tokens, _, _ in laid], device, left=True)
+    positions, _ = pad([places for _, places, _ in laid], device, left=True)
+    owners, _ = pad([numbers for _, _, numbers in laid], device, left=True)
     logits = prefix.model(
         input_ids=ids,
-        attention_mask=mask,
+        attention_mask=_mask(start, real, owners, prefix.model.dtype),
         position_ids=positions,
-        past_key_values=cache,
+        past_key_values=prefix.repeated(len(batch)),
         use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
-    return _continue(prefix.model, batch, cache, mask, logits)
+        logits_to_keep=max(map(_foretelling, batch)),
+    ).logits
+    return [_of_answers(row, question) for row, question in zip(logits, batch, strict=True)]
 
 
-def _continue(model: Any, batch: Sequence[Question], cache: Any, mask: Any, logits: Any) -> list[Any]:
-    """Add up the log-probabilities of each candidate's tokens."""
+def _lay_out(question: Question, start: int) -> tuple[list[int], list[int], list[int]]:
+    """Put the candidates behind the prompt: tokens, their positions, and whose they are (0 is the prompt's).
+
+    The last token of a candidate is foretold and never read.
+    """
+    end = len(question.prompt)
+    tokens, places = question.prompt[start:], list(range(start, end))
+    numbers = [0] * len(tokens)
+    for number, answer in enumerate(question.answers, 1):
+        tokens = tokens + answer[:-1]
+        places += range(end, end + len(answer) - 1)
+        numbers += [number] * (len(answer) - 1)
+    return tokens, places, numbers
+
+
+def _mask(start: int, real: Any, owners: Any, dtype: Any) -> Any:
+    """Let every token see what stands before it in the prompt and in its own candidate, and no other candidate."""
     import torch
 
-    answers = [answer for question in batch for answer in question.answers]
-    owner = torch.tensor([row for row, question in enumerate(batch) for _ in question.answers], device=mask.device)
-    first = torch.tensor([answer[0] for answer in answers], device=mask.device)
-    totals = logits.float().log_softmax(-1)[owner, first]
-    if max(map(len, answers)) > 1:
-        cache.batch_select_indices(owner)
-        ids, valid = pad([answer[:-1] for answer in answers], mask.device, left=False)
-        targets, _ = pad([answer[1:] for answer in answers], mask.device, left=False)
-        past = mask[owner]
-        positions = past.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=mask.device)
-        following = model(
-            input_ids=ids,
-            attention_mask=torch.cat((past, valid), dim=1),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        each = torch.stack([_of_targets(*row) for row in zip(following, targets, strict=True)])
-        totals = totals + (each * valid).sum(1)
-    return list(totals.split([len(question.answers) for question in batch]))
+    own = (owners[:, None, :] == 0) | (owners[:, None, :] == owners[:, :, None])
+    seen = (own & (real[:, None, :] == 1)).tril()
+    seen = torch.nn.functional.pad(seen, (start, 0), value=True)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
 
 
-def _of_targets(logits: Any, targets: Any) -> Any:
-    """Return the log-probability of each target, one row at a time: long answers take much memory."""
-    return logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+def _foretelling(question: Question) -> int:
+    """Count the tokens behind which a token of a candidate is foretold: the prompt's last and those read after it."""
+    return 1 + sum(len(answer) - 1 for answer in question.answers)
+
+
+def _of_answers(logits: Any, question: Question) -> Any:
+    """Add up the log-probabilities of each candidate's tokens, one row at a time: long answers take much memory."""
+    import torch
+
+    told = logits[-_foretelling(question) :].float().log_softmax(-1)
+    totals, read = [], 1
+    for answer in question.answers:
+        behind = [0, *range(read, read + len(answer) - 1)]
+        totals.append(told[behind, answer].sum())
+        read += len(answer) - 1
+    return torch.stack(totals)
 
 
 def pad(rows: Sequence[Sequence[int]], device: Any, *, left: bool) -> tuple[Any, Any]:
