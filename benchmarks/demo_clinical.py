@@ -1,4 +1,4 @@
-"""``make demo-clinical``: a teacher, a student and their figures in minutes, on synthetic notes.
+"""``make demo-clinical``: a teacher, a student and their figures, on synthetic notes; some forty minutes on two cores.
 
 python -m benchmarks.demo_clinical
 """
