@@ -23,7 +23,7 @@ Representations, which can be joined by ``+``:
              how many spindles and slow waves began in each of the five
     numbers  the voltages in microvolts, channel by channel at each time, as the first project wrote them
     picture  traces and spectrogram of the epoch, for a vision model
-    emotion  what four networks that you bring (--emotion-models) say of it, as the first project told it
+    emotion  what four networks that you bring (--emotion-models) say of it, as the first project told it; beside bands
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ COUNTED = ("spindles", "slow_waves")
 CHIN = "EMG log_amplitude"
 NUMBER_RATES = (100, 50, 25, 20, 10, 5, 4, 2, 1)
 TOKENS_A_NUMBER = 7
-TOKENS_BESIDE = {"numbers": 120, "bands": 200}
-"""Of a row, by Qwen's vocabulary: for each voltage; for question, template and answer; and for bands beside them."""
+TOKENS_BESIDE = {"numbers": 120, "bands": 200, "emotion": 250}
+"""Of a row, by Qwen's vocabulary: a voltage; question, template and answer; and bands and codes beside them."""
 
 WORDS = {
     "en": {band: band for band in BANDS} | {"spindles": "spindles", "slow_waves": "slow waves"},
@@ -150,6 +150,7 @@ def convert(
     rate: float = 100.0,
     events: bool = True,
     noise: float = 0.0,
+    max_windows: int | None = None,
     emotion_models: Path | None = None,
     emotion_window: float = 2.0,
     emotion_step: float = 0.5,
@@ -185,8 +186,10 @@ def convert(
         Whether spindles and slow waves are counted.
     noise : float
         Add each training night once more, with white noise of so many microvolts.
+    max_windows : int, optional
+        Take at most so many windows of a night, evenly spaced; all are looked at for its deciles and for neighbours.
     emotion_models : Path, optional
-        For ``emotion``: the folder of the four networks; see :mod:`vitalfactory.models.emotion`.
+        For ``bands+emotion``: the folder of the four networks; see :mod:`vitalfactory.models.emotion`.
     emotion_window, emotion_step : float
         Seconds of the stretches that they are asked of.
     keep_contradictions : bool
@@ -210,12 +213,15 @@ def convert(
     options = Options(**{"name": "eeg", "recipe": ROOT / "train_configs" / RECIPE, **shared})
     how = Cut(window, window if step is None else step, "rk" if stages == "rk" else "aasm", wake_margin, rate)
     parts = split_representation(representation, tuple(REPRESENTATIONS))
-    _check(how, parts, noise, features is not None)
+    _check(how, parts, noise, max_windows, events=events)
+    if features is not None:
+        _check_tables(how, parts, file_type, channels, noise, events=events)
     nights, source, arguments = _source(options, input, features, synthetic, hours)
     entries, excluded = _entries(nights, file_type)
     _check_channels(entries, channels)
-    reading = Reading(parts, how, tuple(channels) if channels else None, events, options.language, options.wordings)
-    reading = reading.with_rate(options.recipe)
+    reading = Reading(
+        parts, how, tuple(channels) if channels else None, events, options.language, options.wordings, max_windows
+    ).with_rate(options.recipe)
     emotions = _emotions(parts, emotion_models, emotion_window, emotion_step, keep_contradictions)
     kept = options.root / "data" / ".eeg_cache"
     conversion = Conversion(
@@ -223,7 +229,7 @@ def convert(
         source=source,
         representation=representation,
         make=partial(_examples, reading, kept),
-        arguments=[*arguments, *_flags(representation, file_type, reading, noise, emotions)],
+        arguments=[*arguments, *([] if features else _flags(representation, file_type, reading, noise, emotions))],
         packages=PACKAGES,
         chunk=1,
         statistics=True,
@@ -239,6 +245,11 @@ def _emotions(parts: Sequence[str], folder: Path | None, seconds: float, step: f
         raise VitalFactoryError(
             "--representation emotion and --emotion-models DIR go together: DIR holds the networks HVHA, HVLA, LVHA "
             "and LVLA, which are published nowhere and are yours to bring"
+        )
+    if tuple(parts) == ("emotion",):
+        raise VitalFactoryError(
+            "--representation emotion: many epochs have the same codes, so that no text tells one from another; give "
+            "bands+emotion"
         )
     if folder is None:
         return None
@@ -357,18 +368,35 @@ def _fit(emotions: Emotions, reading: Reading, kept: Path, entries: Sequence[Ent
     return Standardiser.fit(inputs())
 
 
-def _check(how: Cut, parts: Sequence[str], noise: float, tables: bool) -> None:
+def _check(how: Cut, parts: Sequence[str], noise: float, max_windows: int | None, *, events: bool) -> None:
     for flag, value in (("--window", how.window), ("--step", how.step), ("--rate", how.rate)):
         if not 0 < value < float("inf"):
             raise VitalFactoryError(f"{flag} {value:g}: expected a number above 0")
     if how.wake_margin is not None and how.wake_margin < 0:
         raise VitalFactoryError(f"--wake-margin {how.wake_margin:g}: expected minutes, or none")
-    if how.rate < 2 * 30:
-        raise VitalFactoryError(f"--rate {how.rate:g}: expected at least 60, twice the highest band's 30 Hz")
-    if tables and (parts != ("bands",) or (how.window, how.step, how.scoring) != (30.0, 30.0, "aasm")):
-        raise VitalFactoryError("--features: the tables hold five stages and the band powers of 30 s, and nothing else")
-    if tables and noise:
-        raise VitalFactoryError("--noise: needs signals; tables of band powers have none")
+    if how.rate < 2 * 30 or (events and how.rate == 2 * 30):
+        told = "more than 60 to count spindles, or --no-events" if events else "at least 60"
+        raise VitalFactoryError(f"--rate {how.rate:g}: expected {told}; the highest band ends at 30 Hz")
+    if not 0 <= noise < float("inf"):
+        raise VitalFactoryError(f"--noise {noise:g}: expected microvolts, 0 or more")
+    if max_windows is not None and max_windows < 1:
+        raise VitalFactoryError(f"--max-windows {max_windows}: expected at least 1")
+
+
+def _check_tables(
+    how: Cut, parts: Sequence[str], file_type: str, channels: Sequence[str] | None, noise: float, *, events: bool
+) -> None:
+    """Refuse what tables of band powers cannot do; nothing that is asked for is passed over."""
+    from vitalfactory.signals.eeg import Cut
+
+    if parts != ("bands",) or how != Cut():
+        raise VitalFactoryError(
+            "--features: the tables hold five stages and the band powers of 30 s, and nothing else; leave out "
+            "--representation, --window, --step, --stages, --wake-margin and --rate"
+        )
+    needless = {"--file-type": file_type != "all", "--channels": channels, "--noise": noise, "--no-events": not events}
+    for flag in (flag for flag, given in needless.items() if given):
+        raise VitalFactoryError(f"{flag}: needs signals; tables of band powers have none")
 
 
 def _source(
@@ -415,8 +443,9 @@ def _make(count: int, hours: float, seed: int, root: Path) -> Path:
 
 def _describe(nights: Sequence[Any]) -> Source:
     from vitalfactory.card import Source
-    from vitalfactory.signals.eeg import SLEEP_EDF, EdfNight
+    from vitalfactory.signals.eeg import SLEEP_EDF, EdfNight, LeftOut
 
+    nights = [night for night in nights if not isinstance(night, LeftOut)]
     named = all(isinstance(night, EdfNight) and SLEEP_EDF.fullmatch(night.psg.name) for night in nights)
     name, licence = ("Sleep-EDF Expanded", "ODC-BY 1.0") if named else ("nights listed in a CSV", "the owner's")
     return Source(name=name, version=f"{len(nights)} nights", licence=licence, synthetic=False)
@@ -466,6 +495,7 @@ def _flags(representation: str, file_type: str, reading: Reading, noise: float, 
     flags += ["--channels", *reading.channels] if reading.channels else []
     flags += [] if reading.events else ["--no-events"]
     flags += ["--noise", f"{noise:g}"] if noise else []
+    flags += ["--max-windows", str(reading.max_windows)] if reading.max_windows else []
     if emotions is not None:
         flags += ["--emotion-models", short_path(emotions.folder), "--emotion-window", f"{emotions.seconds:g}"]
         flags += ["--emotion-step", f"{emotions.step:g}", *([] if emotions.resolve else ["--keep-contradictions"])]
@@ -474,12 +504,11 @@ def _flags(representation: str, file_type: str, reading: Reading, noise: float, 
 
 def _bounded(options: Any) -> Any:
     """Start no more workers on this machine than fit into the memory that is free."""
+    import psutil
+
     if options.engine != "local":
         return options
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return options
+    free = psutil.virtual_memory().available
     return replace(options, workers=min(options.workers or os.cpu_count() or 1, max(1, free // WORKER_BYTES)))
 
 
@@ -497,6 +526,8 @@ class Reading:
     events : bool
     language : str
     wordings : int or None
+    max_windows : int or None
+        Of a night.
     number_rate : float
         Samples a second that ``numbers`` writes; 0 where it is not asked for.
     """
@@ -507,6 +538,7 @@ class Reading:
     events: bool
     language: str
     wordings: int | None
+    max_windows: int | None = None
     number_rate: float = 0.0
 
     def with_rate(self, recipe: Path) -> Reading:
@@ -539,7 +571,9 @@ def _examples(reading: Reading, kept: Path, entry: Entry) -> Iterable[Example | 
     told = [texts for part in reading.parts if (texts := REPRESENTATIONS[part](heard))]
     features = heard.features
     answers = eeg.answers[reading.language]
-    for place, (start, stage) in enumerate(zip(epochs.start.tolist(), epochs.stage, strict=True)):
+    chosen = heard.chosen
+    for place in chosen:
+        start, stage = float(epochs.start[place]), epochs.stage[place]
         name = f"{entry.id}_{start:08.1f}"
         question = pick(eeg.questions[reading.language][: reading.wordings], name)
         text = "\n".join(texts[place] for texts in told)
@@ -556,6 +590,8 @@ def _examples(reading: Reading, kept: Path, entry: Entry) -> Iterable[Example | 
         yield Example(name, entry.group, stage, columns, own, images=images, recording=recording)
     for reason, count in epochs.dropped.items():
         yield Excluded(entry.id, reason, count=count)
+    if left := len(epochs) - len(chosen):
+        yield Excluded(entry.id, "over --max-windows", count=left)
 
 
 @dataclass
@@ -585,6 +621,13 @@ class Heard:
         if isinstance(self.night, FeatureNight):
             return self.night.table()
         return cached_table(self.night, self.reading.how, self.reading.channels, self.kept, events=self.reading.events)
+
+    @property
+    def chosen(self) -> list[int]:
+        """The places of the epochs that become rows."""
+        count = len(self.table.epochs)
+        kept = min(count, self.reading.max_windows or count)
+        return [place * count // kept for place in range(kept)]
 
     @cached_property
     def neighbours(self) -> NDArray[np.int64]:
@@ -722,6 +765,7 @@ def main(argv: Sequence[str]) -> None:
     add(
         "--noise", type=float, default=0.0, metavar="UV", help="train on each night once more, with so much white noise"
     )
+    add("--max-windows", type=int, metavar="N", help="take at most N windows of a night, evenly spaced (default: all)")
     add("--emotion-models", type=Path, metavar="DIR", help="the networks HVHA, HVLA, LVHA, LVLA, for emotion")
     add("--emotion-window", type=float, default=2.0, metavar="S", help="seconds that they are asked of (default: 2)")
     add("--emotion-step", type=float, default=0.5, metavar="S", help="seconds from one to the next (default: 0.5)")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vitalfactory.scoring.intervals import Figure, Statistics
 
 FIGURES = ("auroc", "f1", "sensitivity", "specificity")
-FIGURES_OF_MANY = ("auroc", "macro_f1", "balanced_accuracy", "kappa")
+FIGURES_OF_MANY = ("auroc", "accuracy", "macro_f1", "balanced_accuracy", "kappa")
 FIGURES_OF_FINDINGS = ("auroc", "auprc", "micro_f1", "macro_f1", "micro_f1_findings", "subset_accuracy")
 FIGURES_OF_QUESTIONS = ("entity_f1", "exact_match", "rouge_l", "chrf", "yes_no_text", "perplexity")
 FIGURES_OF_DIAGNOSES = ("micro_f1", "macro_f1", "set_match", "json_valid", "evidence")

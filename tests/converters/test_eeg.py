@@ -2,7 +2,9 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 from converters import eeg
 from tests.signals.psg import write_pair
 from vitalfactory.dataset.build import Summary
+from vitalfactory.dataset.options import Options
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import ROOT, read_json, read_jsonl
 from vitalfactory.signals.eeg import Cut
 
 RECIPE = ROOT / "train_configs" / "eeg_smollm2_lora.yaml"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "sleep_edf"
 STAGES = [("W", 60.0), ("N1", 30.0), ("N2", 60.0), ("N3", 60.0), ("R", 30.0), ("?", 30.0)]
 
 
@@ -97,7 +101,7 @@ def test_nights_of_features_are_told_alike(nights: Path, tmp_path: Path) -> None
         about = {"channel_names": ["Fpz-Cz", "Pz-Oz", "horizontal"], "feature_names": names}
         stem.with_suffix(".json").write_text(json.dumps(about), encoding="utf-8")
     split = {"split": "40/30/30"}
-    of_tables = convert(tmp_path / "a", features=tables, **split)
+    of_tables = eeg.convert(features=tables, root=tmp_path / "a", recipe=RECIPE, **split)
     of_signals = convert(tmp_path / "b", input=[nights], **split)
     for part in ("train", "val", "test"):
         one, other = rows_of(of_tables, part), rows_of(of_signals, part)
@@ -206,7 +210,7 @@ def test_the_standardiser_is_fitted_on_training_nights_alone(
     nights: Path, subjects: dict[str, Any], tmp_path: Path
 ) -> None:
     """Another test subject changes nothing in what training rows say."""
-    told = {"representation": "emotion", "emotion_models": write_networks(tmp_path / "nets")}
+    told = {"representation": "bands+emotion", "emotion_models": write_networks(tmp_path / "nets")}
     other = tmp_path / "nights"
     other.mkdir()
     for path in nights.iterdir():
@@ -224,11 +228,15 @@ def test_the_standardiser_is_fitted_on_training_nights_alone(
     [
         ({"representation": "bands+emotion"}, "--emotion-models DIR go together"),
         ({"emotion_models": Path("nets")}, "--emotion-models DIR go together"),
-        ({"representation": "emotion", "emotion_models": Path("nets")}, "nets: no such folder"),
+        ({"representation": "bands+emotion", "emotion_models": Path("nets")}, "nets: no such folder"),
+        ({"representation": "emotion", "emotion_models": Path("nets")}, r"give\s+bands\+emotion"),
         ({"representation": "band"}, "expected bands, numbers, picture.* did you mean 'bands'"),
         ({"representation": "bands+bands"}, "names a part twice"),
         ({"window": 0.0}, "--window 0: expected a number above 0"),
         ({"rate": 50.0}, "expected at least 60"),
+        ({"rate": 60.0, "events": True}, "more than 60 to count spindles, or --no-events"),
+        ({"noise": -1.0}, "--noise -1: expected microvolts, 0 or more"),
+        ({"max_windows": 0}, "--max-windows 0: expected at least 1"),
         ({"wake_margin": -1.0}, "--wake-margin -1"),
         ({"channels": ["EEG C3"]}, "no night has the channels; SC4001E0: no EEG C3; it has EEG Fpz-Cz, EEG Pz-Oz"),
         ({"input": [Path("nowhere")]}, "nowhere: no such file or folder"),
@@ -238,6 +246,75 @@ def test_the_standardiser_is_fitted_on_training_nights_alone(
 def test_what_is_refused(nights: Path, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(VitalFactoryError, match=message):
         convert(tmp_path, **{"input": [nights], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rate": 128.0}, "leave out --representation, --window"),
+        ({"wake_margin": None}, "leave out --representation, --window"),
+        ({"representation": "picture"}, "leave out --representation, --window"),
+        ({"file_type": "sc"}, "--file-type: needs signals"),
+        ({"channels": ["EEG Fpz-Cz"]}, "--channels: needs signals"),
+        ({"noise": 5.0}, "--noise: needs signals"),
+        ({"events": False}, "--no-events: needs signals"),
+    ],
+)
+def test_what_tables_cannot_do_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(VitalFactoryError, match=message):
+        eeg.convert(features=tmp_path, root=tmp_path, **arguments)
+
+
+def test_some_windows_of_each_night(nights: Path, subjects: dict[str, Any], tmp_path: Path) -> None:
+    """Rows are those of the whole conversion, evenly spaced, with the same text."""
+    whole = convert(tmp_path / "a", input=[nights], **subjects)
+    few = convert(tmp_path / "b", input=[nights], max_windows=3, **subjects)
+    texts = {row["id"]: row["input"] for row in rows_of(whole)}
+    taken = {row["id"]: row["input"] for row in rows_of(few)}
+    assert taken.items() < texts.items()
+    for night in {name.rsplit("_", 1)[0] for name in taken}:
+        every = sorted(name for name in texts if name.startswith(night))
+        assert [name for name in every if name in taken] == [every[place * len(every) // 3] for place in range(3)]
+    assert few.excluded["over --max-windows"] == sum(len(rows_of(whole, split)) for split in whole.splits) - 3 * 4
+
+
+def test_no_more_workers_than_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    free = 2.5 * eeg.WORKER_BYTES
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    options = Options(name="eeg", recipe=Path("r.yaml"), workers=8)
+    assert eeg._bounded(options).workers == 2
+    free = 1.0
+    assert eeg._bounded(options).workers == 1
+    assert eeg._bounded(replace(options, engine="ray")).workers == 8
+
+
+def test_a_csv_lists_the_nights(nights: Path, tmp_path: Path) -> None:
+    """The same recordings give the same text, whoever names them."""
+    names = ("SC4001", "SC4011", "ST7021")
+    lines = ["psg,hypnogram,subject"]
+    for name in names:
+        (psg,), (hypnogram,) = (list(nights.glob(f"{name}*-{kind}.edf")) for kind in ("PSG", "Hypnogram"))
+        lines.append(f"{psg.name},{hypnogram.name},person {name}")
+    table = nights / "nights.csv"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    listed = convert(tmp_path / "a", input=[table], split="100/0/0")
+    found = convert(tmp_path / "b", input=[nights], split="100/0/0")
+    texts = {row["id"]: row["input"] for row in rows_of(found) if row["id"][:6] in names}
+    assert {row["id"]: row["input"] for row in rows_of(listed)} == texts
+    assert {row["group"] for row in rows_of(listed)} == {f"person {name}" for name in names}
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real crops of Sleep-EDF")
+def test_the_real_crops_are_told(tmp_path: Path) -> None:
+    """Windows at a record's edge stand without the neighbours that they lack."""
+    pairs = [REAL / "sleep-cassette", REAL / "sleep-telemetry"]
+    how = {"window": 15.0, "stages": "rk", "wake_margin": None, "events": True}
+    summary = eeg.convert(input=pairs, root=tmp_path, recipe=RECIPE, split="100/0/0", **how)
+    assert summary.splits["train"].labels == {"N1": 2, "N2": 4, "N3": 40, "N4": 32, "R": 14, "W": 26}
+    assert summary.excluded == {"past the end of the signal": 5740}
+    assert any("delta --" in row["input"] for row in rows_of(summary))
 
 
 def test_a_broken_night_is_counted_and_stops_nothing(nights: Path, tmp_path: Path) -> None:

@@ -66,12 +66,12 @@ def test_the_same_run_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> N
     assert shown(rows, answers, monkeypatch) == shown(rows, answers, monkeypatch)
 
 
-def test_no_more_than_twelve_nights_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = nights([drawn_night(seed, 30) for seed in range(15)])
+def test_no_more_than_forty_nights_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = nights([drawn_night(seed, 30) for seed in range(43)])
     text = shown(rows, scored(rows, LABELS, seed=1, skill=2), monkeypatch)
     assert text.count('aria-label="hypnogram of s') == DRAWN
-    assert "12 of 15 nights are drawn: the worst, the median and the best by accuracy" in text
-    assert text.count("<td>s14</td>") == 2
+    assert "40 of 43 nights are drawn: the worst, the median and the best by accuracy" in text
+    assert text.count("<td>s42</td>") == 2
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def write_psg(
     patient: str = "X",
 ) -> Path:
     """Write signals of microvolts by label, each with its rate; numbers are scaled to the unit."""
-    scale = {"uV": 1.0, "mV": 1e-3, "V": 1e-6}.get(unit, 1.0)
+    scale = {"uv": 1.0, "mv": 1e-3, "v": 1e-6}.get(unit.lower(), 1.0)
     made = [
         EdfSignal(values * scale, fs, label=label, physical_dimension=unit) for label, (values, fs) in signals.items()
     ]

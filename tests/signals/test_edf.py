@@ -14,7 +14,7 @@ from vitalfactory.signals.edf import Annotation, open_edf, read_annotations
 SIGNALS = {"EEG Fpz-Cz": (tone(60, 10), 100.0), "EMG submental": (3 + tone(60, 0.1, 1.0, 1.0), 1.0)}
 
 
-@pytest.mark.parametrize("unit", ["uV", "mV", "V"])
+@pytest.mark.parametrize("unit", ["uV", "UV", "uv", "mV", "MV", "mv", "V", "v"])
 def test_a_channel_comes_in_microvolts(tmp_path: Path, unit: str) -> None:
     values = SIGNALS["EEG Fpz-Cz"][0]
     file = open_edf(write_psg(tmp_path / "a.edf", {"EEG Fpz-Cz": (values, 100.0)}, unit=unit))
@@ -49,6 +49,7 @@ def put(at: int, text: str) -> Callable[[bytearray], bytearray]:
 
 
 RECORDS, RECORD_SECONDS, CHANNELS, HEAD = 236, 244, 252, 184
+DIGITAL = 256 + 2 * (16 + 80 + 8 + 8 + 8)
 SAMPLES = 256 + 2 * (16 + 80 + 8 + 8 + 8 + 8 + 8 + 80)
 BROKEN = {
     "cut off in a record": (lambda raw: raw[: len(raw) - 300], "truncated"),
@@ -63,6 +64,10 @@ BROKEN = {
     "a header of another size": (put(HEAD, "99999   "), "impossible EDF header"),
     "huge records": (put(SAMPLES, "99999999"), "truncated"),
     "records of less than nothing": (put(SAMPLES, "-5      "), "impossible EDF header"),
+    "numbers without a range": (
+        lambda raw: put(DIGITAL, "7       ")(put(DIGITAL + 16, "7       ")(raw)),
+        "impossible EDF header",
+    ),
     "no such day": (put(168, "99.99.99"), "impossible EDF header"),
     "a recording with gaps": (put(192, "EDF+D"), "interrupted recording (EDF+D)"),
 }

@@ -85,6 +85,10 @@ def test_windows_lie_in_their_annotation_and_the_signal(
         ([Annotation(0, 60, "Sleep stage 7")], "unknown sleep stage"),
         ([Annotation(0, 60, STAGE["?"])], "no stage is scored"),
         ([], "no stage is scored"),
+        ([Annotation(-30, 60, STAGE["W"])], "impossible annotation"),
+        ([Annotation(0, float("inf"), STAGE["W"])], "impossible annotation"),
+        ([Annotation(float("nan"), 60, STAGE["W"])], "impossible annotation"),
+        ([Annotation(60, -30, STAGE["W"])], "impossible annotation"),
     ],
 )
 def test_hypnograms_that_cannot_be_used(annotations: list[Annotation], reason: str) -> None:
@@ -129,6 +133,12 @@ def test_a_hypnogram_of_another_night(tmp_path: Path) -> None:
     assert told.value.reason == "hypnogram of another night"
 
 
+def test_an_endless_annotation_takes_no_memory() -> None:
+    found = cut([Annotation(0, 1e13, STAGE["2"])], 100, ALL)
+    assert found.stage == ("N2",) * 3
+    assert found.dropped == {eeg.PAST_SIGNAL: int(1e13 / 30) - 3}
+
+
 def write_csv_night(folder: Path, codes: str = "5=W 2=N2", rate: str = "100") -> Path:
     np.savetxt(folder / "night.csv", np.concatenate([tone(60, 10), tone(60, 2)]), fmt="%.4f")
     (folder / "stages.csv").write_text("Time,Stage\n0,5\n60,2\n", encoding="utf-8")
@@ -155,6 +165,48 @@ def test_an_unknown_code_of_a_csv(tmp_path: Path, codes: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stages", "signal", "reason"),
+    [
+        ("Time,Stage\n", "1\n2\n", "no stage is scored"),
+        ("Time,Stage\n0\n", "1\n2\n", "unknown sleep stage"),
+        ("Time,Stage\nnan,5\n", "1\n2\n", "impossible annotation"),
+        ("Time,Stage\nearly,5\n", "1\n2\n", "unreadable"),
+        ("Time\n0\n", "1\n2\n", "unreadable"),
+        (None, "1\n2\n", "no such file"),
+        ("Time,Stage\n0,5\n", "one\n", "unreadable"),
+        ("Time,Stage\n0,5\n", None, "no such file"),
+    ],
+)
+def test_a_night_in_a_csv_that_cannot_be_used(
+    tmp_path: Path, stages: str | None, signal: str | None, reason: str
+) -> None:
+    (found,) = eeg.listed_nights(write_csv_night(tmp_path))
+    for name, text in (("stages.csv", stages), ("night.csv", signal)):
+        (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(UnusableRecord) as told:
+        cut(found.annotations(), found.open().seconds, ALL)
+    assert told.value.reason == reason
+
+
+def test_nights_of_one_name_are_told_apart_by_their_subjects(tmp_path: Path) -> None:
+    table = tmp_path / "nights.csv"
+    lines = ["psg,hypnogram,subject", "s1/n1.edf,h,s1", "s2/n1.edf,h,s2", "s1/n2-PSG.edf,h,s1"]
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = list(eeg.listed_nights(table))
+    assert [night.id for night in found] == ["s1_n1", "s2_n1", "n2"]
+    assert all(isinstance(night, EdfNight) for night in found)
+
+
+def test_noise_is_added_where_something_was_recorded(tmp_path: Path) -> None:
+    signal = np.concatenate([tone(60, 10), np.zeros(6000)])
+    (tmp_path / "night.csv").write_text("\n".join(f"{value:.4f}" for value in signal), encoding="utf-8")
+    clean = eeg.CsvNight("n", "s", tmp_path / "night.csv", tmp_path / "stages.csv", "EEG", 100.0, {})
+    noisy = eeg.NoisyNight("n_noise", clean, 5.0, 1).open().read("EEG")
+    assert np.ptp(noisy[6000:]) == 0
+    assert np.std(noisy[:6000] - signal[:6000]) == pytest.approx(5, rel=0.05)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("psg,hypnogram\na,b\n", "lacks the column subject"),
@@ -174,13 +226,15 @@ ABOUT = {"channel_names": ["Fpz-Cz", "horizontal"], "feature_names": ["log_delta
 
 
 def write_features(
-    folder: Path, name: str = "03__1", *, labels: list[int] | None = None, about: object = ABOUT
+    folder: Path, name: str = "03__1", *, labels: list[int] | None = None, about: object = ABOUT, first: float = 0.0
 ) -> Path:
     labels = [0, 1, -100, 4] if labels is None else labels
     features = np.arange(len(labels) * 4, dtype=np.float32).reshape(-1, 2, 2)
+    features.flat[:1] = first
     onsets = 30.0 * np.arange(len(labels))
     np.savez(folder / f"{name}.npz", features=features, labels=np.asarray(labels), onsets_sec=onsets)
-    (folder / f"{name}.json").write_text(json.dumps(about), encoding="utf-8")
+    if about is not None:
+        (folder / f"{name}.json").write_text(json.dumps(about), encoding="utf-8")
     return folder
 
 
@@ -202,6 +256,12 @@ def test_a_night_of_features(tmp_path: Path) -> None:
         ({"labels": [-100]}, "no stage is scored"),
         ({"about": {**ABOUT, "channel_names": ["one"]}}, "unreadable"),
         ({"about": ["nothing"]}, "unreadable"),
+        ({"about": None}, "unreadable"),
+        ({"labels": []}, "unreadable"),
+        ({"labels": [0, 0.5]}, "unknown sleep stage"),
+        ({"labels": ["W"]}, "unreadable"),
+        ({"labels": [[0], [1]]}, "unreadable"),
+        ({"first": float("nan")}, "not finite"),
     ],
 )
 def test_features_that_cannot_be_used(tmp_path: Path, changes: dict[str, object], reason: str) -> None:

@@ -10,7 +10,7 @@ from vitalfactory.errors import UnusableRecord
 from vitalfactory.signals import eeg_features
 from vitalfactory.signals.edf import Channel
 from vitalfactory.signals.eeg import Cut, EdfNight, Table, edf_folder
-from vitalfactory.signals.eeg_features import BANDS, Montage, band_powers, cached_table, choose, table
+from vitalfactory.signals.eeg_features import BANDS, Montage, band_powers, cached_table, choose, read_montage, table
 
 HOW = Cut(wake_margin=None)
 STAGES = [("W", 60.0), ("N1", 30.0), ("N2", 60.0), ("N3", 60.0), ("R", 30.0)]
@@ -94,6 +94,18 @@ def test_nights_that_cannot_be_used(
     with pytest.raises(UnusableRecord) as told:
         table(night, HOW, wanted, events=False)
     assert told.value.reason == reason
+
+
+@pytest.mark.parametrize("rate", [FS, 1.0])
+def test_a_flat_channel_beside_the_eeg_is_left_out(tmp_path: Path, rate: float) -> None:
+    flat = {"EOG horizontal": (np.zeros(6000), FS), "EMG submental": (np.zeros(int(60 * rate)), rate)}
+    write_psg(tmp_path / "SC4001E0-PSG.edf", {"EEG Fpz-Cz": (tone(60, 10), FS), **flat})
+    write_hypnogram(tmp_path / "SC4001EC-Hypnogram.edf", [("W", 60)])
+    (night,) = edf_folder(tmp_path)
+    assert isinstance(night, EdfNight)
+    found = table(night, HOW, events=False)
+    assert {name.split()[0] for name in found.values} == {"Fpz-Cz"}
+    assert list(read_montage(night, found.epochs, HOW, None)) == ["Fpz-Cz"]
 
 
 def test_channels_are_chosen_by_their_kind() -> None:

@@ -11,8 +11,8 @@ from vitalfactory.predictions import Prediction
 from vitalfactory.scoring.report import Section, escaped, number, shaded, told
 from vitalfactory.scoring.staging import AGREEMENT, NIGHT_FIGURES, REM, WAKE, Hypnogram, hypnograms, titles_of
 
-DRAWN = 12
-"""Nights drawn in full."""
+DRAWN = 40
+"""Nights drawn in full; of more, the page would be slow to open."""
 WIDTH, LEFT, RIGHT = 360, 24, 8
 ROW, TITLE, STRIP, AXIS = 10, 13, 12, 14
 """Heights in a hypnogram: of a stage, of a panel's title, of the strip of wrong epochs, of the time axis."""

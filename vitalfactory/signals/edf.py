@@ -24,9 +24,10 @@ CHANNEL_BYTES = 256
 BYTES_PER_SAMPLE = 2
 MOST_CHANNELS = 512
 ANNOTATIONS = "EDF Annotations"
-VOLTAGES = {"uv", "\N{MICRO SIGN}v", "\N{GREEK SMALL LETTER MU}v", "mv", "v"}
-"""Units that mne turns into volts, in lower case; it takes what it does not know for volts."""
-MICROVOLTS = 1e6
+MICROVOLTS = {"uv": 1.0, "\N{MICRO SIGN}v": 1.0, "\N{GREEK SMALL LETTER MU}v": 1.0, "mv": 1e3, "v": 1e6}
+"""In a unit, whichever of its letters a file writes in capitals."""
+KNOWN_TO_MNE = {"uV", "\N{MICRO SIGN}V", "\N{GREEK SMALL LETTER MU}V", "mV"}
+"""Units that mne turns into volts; of any other spelling it gives the numbers as they stand."""
 # Widths of the fields that stand once for each channel, in their order in the file.
 CHANNEL_FIELDS = {
     "label": 16,
@@ -102,15 +103,16 @@ class EdfFile:
         if name not in self.channels:
             raise UnusableRecord("missing channel", f"{self.path.name}: no {name!r}; it has {', '.join(self.channels)}")
         channel = self.channels[name]
-        if channel.unit.lower() not in VOLTAGES:
+        unit = channel.unit.lower()
+        if unit not in MICROVOLTS:
             raise UnusableRecord("not a voltage", f"{self.path.name}: {name} is in {channel.unit!r}")
         try:
             raw = mne.io.read_raw_edf(self.path, include=[name], preload=False, encoding="latin-1", verbose="ERROR")
             last = raw.n_times if end is None else min(raw.n_times, round(end * channel.rate))
-            volts: Floats = raw.get_data(start=min(round(start * channel.rate), last), stop=last)[0]
+            values: Floats = raw.get_data(start=min(round(start * channel.rate), last), stop=last)[0]
         except (ValueError, OSError, IndexError, RuntimeError) as error:
             raise UnusableRecord("unreadable", f"{self.path.name}: {error}") from None
-        return volts * MICROVOLTS
+        return values * MICROVOLTS["v" if channel.unit in KNOWN_TO_MNE else unit]
 
 
 class Annotation(NamedTuple):
@@ -154,6 +156,10 @@ def open_edf(path: Path) -> EdfFile:
         detail = f"{path.name}: has gaps in time; save it as a continuous EDF+C first"
         raise UnusableRecord("interrupted recording (EDF+D)", detail)
     samples = [_whole(field.encode("latin-1"), path, "samples a record") for field in fields["samples"]]
+    for label, low, high in zip(fields["label"], fields["digital_min"], fields["digital_max"], strict=True):
+        if low == high:
+            detail = f"{path.name}: {label} has the numbers from {low} to {high}, which hold no signal"
+            raise UnusableRecord("impossible EDF header", detail)
     records, seconds = _records(fixed, size, samples, path)
     channels = {
         label: Channel(unit, number / seconds if seconds else 0.0)

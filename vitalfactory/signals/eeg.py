@@ -133,7 +133,8 @@ def cut(annotations: Sequence[Annotation], seconds: float, how: Cut) -> Epochs:
     Raises
     ------
     UnusableRecord
-        With the reason ``overlapping annotations``, ``no stage is scored`` or ``unknown sleep stage``.
+        With the reason ``impossible annotation``, ``overlapping annotations``, ``no stage is scored`` or
+        ``unknown sleep stage``.
     """
     known = [annotation for annotation in annotations if _names_stage(annotation.text)]
     if not any(annotation.text in SCORED for annotation in known):
@@ -142,17 +143,21 @@ def cut(annotations: Sequence[Annotation], seconds: float, how: Cut) -> Epochs:
     found: list[tuple[float, str]] = []
     dropped: Counter[str] = Counter()
     for onset, duration, text in known:
-        starts = onset + how.step * np.arange(max(0, math.floor((duration - how.window + SLACK) / how.step) + 1))
-        inside = starts + how.window <= seconds + SLACK
-        dropped[PAST_SIGNAL] += int((~inside).sum())
+        count, inside = (_fitting(time, how) for time in (duration, min(duration, seconds - onset)))
+        dropped[PAST_SIGNAL] += count - inside
         if text in UNSCORED:
-            dropped[UNSCORED[text]] += int(inside.sum())
+            dropped[UNSCORED[text]] += inside
         else:
             stage = "N3" if SCORED[text] == "N4" and how.scoring == "aasm" else SCORED[text]
-            found += [(float(start), stage) for start in starts[inside]]
+            found += [(onset + how.step * place, stage) for place in range(inside)]
     counts = {reason: count for reason, count in dropped.items() if count}
     epochs = Epochs(np.asarray([start for start, _ in found]), tuple(stage for _, stage in found), counts)
     return _trim_wake(epochs, how)
+
+
+def _fitting(seconds: float, how: Cut) -> int:
+    """Count the windows that fit into a time."""
+    return max(0, math.floor((seconds - how.window + SLACK) / how.step) + 1)
 
 
 def _names_stage(text: str) -> bool:
@@ -166,6 +171,10 @@ def _names_stage(text: str) -> bool:
 def _check_order(annotations: Sequence[Annotation]) -> None:
     end = 0.0
     for annotation in annotations:
+        finite = math.isfinite(annotation.onset) and math.isfinite(annotation.duration)
+        if not finite or annotation.onset < -SLACK or annotation.duration < 0:
+            detail = f"{annotation.text!r} at {annotation.onset:g} s for {annotation.duration:g} s"
+            raise UnusableRecord("impossible annotation", detail)
         if annotation.onset < end - SLACK:
             detail = f"{annotation.text!r} at {annotation.onset:g} s begins before the one before it ends ({end:g} s)"
             raise UnusableRecord("overlapping annotations", detail)
@@ -256,7 +265,8 @@ class CsvNight:
     codes: Mapping[str, str]
 
     def open(self) -> Signals:
-        """Read the signal."""
+        """Read the signal; raises :class:`UnusableRecord` where it is not there or holds other things than numbers."""
+        _check_file(self.psg)
         try:
             values = np.loadtxt(self.psg, dtype=np.float64, delimiter=",", ndmin=1)
         except ValueError as error:
@@ -266,14 +276,15 @@ class CsvNight:
         return _InMemory(self.channel, self.rate, values)
 
     def annotations(self) -> list[Annotation]:
-        """Read the stages; the last one holds until the end of the signal."""
+        """Read the stages; the last one holds until the end of the signal. Raises as :meth:`open`."""
+        _check_file(self.hypnogram)
         lines = read_csv(self.hypnogram)
         _, header = next(lines, (0, []))
         if not {"Time", "Stage"} <= set(header):
             raise UnusableRecord("unreadable", f"{self.hypnogram.name}: expected the columns Time and Stage")
-        time, stage = header.index("Time"), header.index("Stage")
-        rows = [(self._seconds(cells[time], number), self._text(cells[stage])) for number, cells in lines]
-        ends = [onset for onset, _ in rows[1:]] + [self.open().seconds]
+        cells = [(number, dict(zip(header, line, strict=False))) for number, line in lines]
+        rows = [(self._seconds(row.get("Time", ""), number), self._text(row.get("Stage", ""))) for number, row in cells]
+        ends = [*(onset for onset, _ in rows[1:]), self.open().seconds] if rows else []
         return [Annotation(onset, end - onset, text) for (onset, text), end in zip(rows, ends, strict=True)]
 
     def _seconds(self, cell: str, number: int) -> float:
@@ -288,6 +299,11 @@ class CsvNight:
             detail = f"{self.hypnogram.name}: {code!r}; name the stages in the column codes, such as 5=W 4=R"
             raise UnusableRecord("unknown sleep stage", detail)
         return f"Sleep stage {name}"
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise UnusableRecord("no such file", str(path))
 
 
 @dataclass(frozen=True)
@@ -313,6 +329,8 @@ class _InMemory:
 @dataclass(frozen=True)
 class NoisyNight:
     """A night with white noise added to its signals, to train on as well: its stages stay what they are.
+
+    Where nothing was recorded, there is no noise either, so that flat time is left out as in the night itself.
 
     Attributes
     ----------
@@ -368,7 +386,17 @@ class _Noisy:
     def read(self, name: str, start: float = 0.0, end: float | None = None) -> Floats:
         clean = self.signals.read(name, start, end)
         random = np.random.default_rng((self.night.seed, *f"{self.night.id} {name} {start}".encode()))
-        return clean + random.normal(0, self.night.microvolts, len(clean))
+        noise = random.normal(0, self.night.microvolts, len(clean))
+        return clean + np.where(still(clean, round(self.channels[name].rate)), 0.0, noise)
+
+
+def still(signal: Floats, samples: int) -> NDArray[np.bool_]:
+    """Find where a signal stays the same for so many samples or more: nothing was recorded there."""
+    if not len(signal):
+        return np.zeros(0, dtype=np.bool_)
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(signal)) + 1))
+    lengths = np.diff(np.append(starts, len(signal)))
+    return np.repeat(lengths >= max(2, samples), lengths)
 
 
 Night = EdfNight | CsvNight | NoisyNight
@@ -444,17 +472,23 @@ def listed_nights(table: Path) -> Iterator[Night]:
         raise VitalFactoryError(
             f"{table}: lacks the column {', '.join(sorted(missing))}; expected psg,hypnogram,subject"
         )
-    for number, cells in lines:
-        row = dict(zip(header, cells, strict=False))
-        where = f"{table}:{number}"
+    found = [(f"{table}:{number}", dict(zip(header, cells, strict=False))) for number, cells in lines]
+    names = Counter(_night_name(row.get("psg", "")) for _, row in found)
+    for where, row in found:
         if not (row.get("psg") and row.get("hypnogram") and row.get("subject")):
             raise VitalFactoryError(f"{where}: psg, hypnogram or subject is empty")
         psg, hypnogram = (_inside(table.parent, row[name], where) for name in ("psg", "hypnogram"))
-        name = psg.stem.removesuffix("-PSG")
+        name = _night_name(row["psg"])
+        if names[name] > 1:  # devices number the nights of each subject anew
+            name = f"{row['subject']}_{name}"
         if psg.suffix.lower() == ".csv":
             yield CsvNight(name, row["subject"], psg, hypnogram, row.get("channel") or "EEG", *_coding(row, where))
         else:
             yield EdfNight(name, row["subject"], psg, hypnogram)
+
+
+def _night_name(psg: str) -> str:
+    return Path(psg).stem.removesuffix("-PSG")
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
@@ -541,7 +575,6 @@ def hashes(rows: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray([int.from_bytes(raw, "big") >> 1 for raw in found], dtype=np.int64)
 
 
-FEATURE_STAGES = ("W", "N1", "N2", "N3", "R")
 UNLABELLED = -100
 
 
@@ -568,23 +601,26 @@ class FeatureNight:
         Raises
         ------
         UnusableRecord
-            With the reason ``unreadable``, ``no stage is scored`` or ``unknown sleep stage``.
+            With the reason ``unreadable``, ``not finite``, ``no stage is scored`` or ``unknown sleep stage``.
         """
         try:
             features, labels, onsets = read_arrays(self.path, ("features", "labels", "onsets_sec"))
+            about = self._about()
         except (*BROKEN_ARRAYS, VitalFactoryError) as error:
             raise UnusableRecord("unreadable", f"{self.path.name}: {error}") from None
-        about = self._about()
         names = [
             f"{_short(channel)} {figure}" for channel in about["channel_names"] for figure in about["feature_names"]
         ]
-        columns = features.reshape(len(features), -1)
-        if columns.shape != (len(labels), len(names)) or labels.shape != onsets.shape:
+        columns = features.reshape(len(features), -1) if features.size and features.ndim else features
+        numbers = all(np.issubdtype(array.dtype, np.number) for array in (features, labels, onsets))
+        if not numbers or columns.shape != (*labels.shape, len(names)) or labels.shape != onsets.shape:
             raise UnusableRecord("unreadable", f"{self.path.name}: its arrays and its .json do not fit together")
-        if unknown := set(labels.tolist()) - {*range(len(FEATURE_STAGES)), UNLABELLED}:
+        if not (np.isfinite(columns).all() and np.isfinite(onsets).all()):
+            raise UnusableRecord("not finite", f"{self.path.name}: a figure or an onset is no number")
+        if unknown := set(labels.tolist()) - {*range(len(STAGES["aasm"])), UNLABELLED}:
             raise UnusableRecord("unknown sleep stage", f"{self.path.name}: labels {sorted(unknown)}")
         scored = labels != UNLABELLED
-        stages = tuple(FEATURE_STAGES[label] if label >= 0 else "W" for label in labels.tolist())
+        stages = tuple(STAGES["aasm"][int(label)] if label >= 0 else "W" for label in labels.tolist())
         if not scored.any():
             raise UnusableRecord("no stage is scored")
         epochs = Epochs(onsets.astype(np.float64), stages, {}).keep(scored, UNSCORED["Sleep stage ?"])

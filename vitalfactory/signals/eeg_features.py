@@ -41,11 +41,12 @@ SEGMENT_SECONDS = 4
 SMALLEST_POWER = 1e-10
 ENVELOPE_HZ = 10
 """A slower chin channel is the envelope of the muscle's activity already, as in Sleep-EDF's cassettes."""
+FLAT_CHANNEL = "flat channel"
 MOST_EEG = 2
 PIECE_SECONDS = 7200
 SHORTEST_PIECE = 20
 """Seconds of signal below which yasa's filters find nothing to hold on to."""
-VERSION = 1
+VERSION = 2
 """Of the figures: another one makes tables that were kept earlier void."""
 
 
@@ -108,7 +109,7 @@ def read_windows(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Float
     Raises
     ------
     UnusableRecord
-        With the reason ``flat channel``, or one of the file.
+        With the reason ``flat channel`` or ``not finite``, or one of the file.
     """
     return windows_of(read_stretch(signals, name, epochs, how), epochs, how)
 
@@ -116,9 +117,21 @@ def read_windows(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Float
 def read_stretch(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats:
     """Read one channel from the first window to the end of the last, resampled; raises as :func:`read_windows`."""
     signal = signals.read(name, *_span(epochs, how))
-    if not np.isfinite(signal).all() or np.ptp(signal) == 0:
-        raise UnusableRecord("flat channel", name)
+    if not np.isfinite(signal).all():
+        raise UnusableRecord("not finite", f"{name}: a sample is no number")
+    if not len(signal) or np.ptp(signal) == 0:
+        raise UnusableRecord(FLAT_CHANNEL, name)
     return resample(signal, signals.channels[name].rate, how.rate)
+
+
+def read_beside(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats | None:
+    """Read the windows of a channel that a night may lack; None where it is flat. Else as :func:`read_windows`."""
+    try:
+        return read_windows(signals, name, epochs, how)
+    except UnusableRecord as error:
+        if error.reason != FLAT_CHANNEL:
+            raise
+        return None
 
 
 def _span(epochs: Epochs, how: Cut) -> tuple[float, float]:
@@ -146,6 +159,8 @@ def resample(signal: Floats, rate: float, target: float) -> Floats:
 
 def table(night: Night, how: Cut, wanted: Sequence[str] | None = None, *, events: bool = True) -> Table:
     """Compute the figures of every scored window of a night, one channel in memory at a time.
+
+    Eye and chin are left out where their channel is flat.
 
     Parameters
     ----------
@@ -179,16 +194,16 @@ def table(night: Night, how: Cut, wanted: Sequence[str] | None = None, *, events
         values |= _named(short(name), {**band_powers(windows, how.rate), **complexity(windows, how.rate)})
         if events:
             values |= _named(short(name), count_events(signal, epochs, how))
-    if montage.eog is not None:
-        values |= _named("EOG", band_powers(read_windows(signals, montage.eog, epochs, how), how.rate))
-    if montage.emg is not None:
-        values["EMG log_amplitude"] = chin(signals, montage.emg, epochs, how)
+    if montage.eog and (eyes := read_beside(signals, montage.eog, epochs, how)) is not None:
+        values |= _named("EOG", band_powers(eyes, how.rate))
+    if montage.emg and (tone := chin(signals, montage.emg, epochs, how)) is not None:
+        values["EMG log_amplitude"] = tone
     kept = {name: column[alive] for name, column in values.items()}
     return Table(epochs.keep(alive, FLAT), kept, digest[alive])
 
 
 def read_montage(night: Night, epochs: Epochs, how: Cut, wanted: Sequence[str] | None) -> dict[str, Floats]:
-    """Read the windows of EEG, eye and chin by short name; the envelope of a chin is left out.
+    """Read the windows of EEG, eye and chin by short name; eye and chin only where they are no envelope and not flat.
 
     Returns
     -------
@@ -202,11 +217,14 @@ def read_montage(night: Night, epochs: Epochs, how: Cut, wanted: Sequence[str] |
     """
     signals = night.open()
     montage = choose(signals.channels, wanted)
-    names = {short(name): name for name in montage.eeg}
-    names |= {"EOG": montage.eog} if montage.eog else {}
-    if montage.emg and signals.channels[montage.emg].rate >= ENVELOPE_HZ:
-        names["EMG"] = montage.emg
-    return {told: read_windows(signals, name, epochs, how) for told, name in names.items()}
+    found = {short(name): read_windows(signals, name, epochs, how) for name in montage.eeg}
+    beside = {"EOG": montage.eog, "EMG": montage.emg}
+    if montage.emg and signals.channels[montage.emg].rate < ENVELOPE_HZ:
+        del beside["EMG"]
+    for told, name in beside.items():
+        if name and (windows := read_beside(signals, name, epochs, how)) is not None:
+            found[told] = windows
+    return found
 
 
 def cached_table(night: Night, how: Cut, wanted: Sequence[str] | None, folder: Path, *, events: bool) -> Table:
@@ -324,11 +342,15 @@ def _onsets(detect: Callable[..., Any], signal: Floats, rate: float) -> Iterator
         yield start / rate + found.summary()["Start"].to_numpy() if found is not None else np.empty(0)
 
 
-def chin(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats:
-    """Compute the decadic logarithm of the chin muscle's amplitude in microvolts, shape (n,)."""
+def chin(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats | None:
+    """Compute the decadic logarithm of the chin muscle's amplitude in microvolts, shape (n,); None where it is flat."""
     rate = signals.channels[name].rate
     first, last = _span(epochs, how)
     signal = signals.read(name, first, last)
+    if not np.isfinite(signal).all():
+        raise UnusableRecord("not finite", f"{name}: a sample is no number")
+    if not len(signal) or np.ptp(signal) == 0:
+        return None
     if rate >= ENVELOPE_HZ:
         signal = signal - signal.mean()
     power = np.concatenate(([0.0], np.cumsum(signal**2)))

@@ -27,16 +27,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitalfactory.errors import VitalFactoryError
 from vitalfactory.files import replacing
-
-if TYPE_CHECKING:
-    pass
 
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]
