@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.ecg import precision
-from benchmarks.publish import RESULTS, compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, measured_with, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import read_card
 from vitalfactory.errors import run
-from vitalfactory.files import ROOT, read_json
+from vitalfactory.files import ROOT
 from vitalfactory.predictions import shown
 
 FOLDER = ROOT / "results" / "clinical"
@@ -153,16 +153,12 @@ def _answer(whose: str, arguments: Sequence[str], out: str, before: Sequence[str
 def _section(costs: dict[str, Cost]) -> str:
     card = read_card(FOLDER / "data" / "clinical")
     runs = FOLDER / "runs"
-    manifest = read_json(runs / "after" / "run.json")
     table = compare_table([runs / name for name in RUNS], runs / REFERENCE)
     rows = ", ".join(f"{name} {part.rows}" for name, part in card.splits.items())
     tuned = next(cost for line, cost in costs.items() if "output_dir=" in line and "saves/after" in line)
-    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
     return (
         f"{table}\n\nNotes: {rows}; {len(card.labels)} diseases. Fine-tuning took {tuned.core_seconds / 60:.0f} "
-        f"core-minutes.\n\nCommand: `python -m benchmarks.clinical`. Data: {card.source.name}, {card.source.version}; "
-        f"test.jsonl {card.splits['test'].sha256[:12]}. Versions: {versions}. Hardware: {manifest['hardware']}. "
-        f"Date: {manifest['date']}."
+        f"core-minutes.\n\nCommand: `python -m benchmarks.clinical`. {measured_with(card, runs / 'after')}"
     )
 
 

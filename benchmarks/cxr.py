@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.calls import convert
-from benchmarks.publish import RESULTS, compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, measured_with, publish
 from benchmarks.steps import Step, run_steps
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import VitalFactoryError, run
@@ -165,17 +165,14 @@ def _convert(source: Path, root: Path, workers: str) -> dict[str, Any]:
 def _section(steps: Sequence[Step], speed: Sequence[str]) -> str:
     runs = FOLDER / "runs"
     card = read_card(FOLDER / "data" / "cxr")
-    manifest = read_json(runs / REFERENCE / "run.json")
     table = compare_table([runs / name for name in RUNS], runs / REFERENCE)
     head = ["| what | speed | memory of the largest process | ratio to decoding |", "|---|---|---|---|"]
-    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
     commands = "\n".join(f"    {step.line()}" for step in steps)
     return (
         f"{table}\n\n{by_finding(runs)}\n\n{_rows(card)}\n\n" + "\n".join([*head, *speed]) + "\n\n"
         "LLaMA-Factory's own check of the finished rows is left out of the converter's figures.\n\n"
         f"Command: `python -m benchmarks.cxr`, which runs\n\n{commands}\n\n"
-        f"Data: {card.source.name}, {card.source.version}; test.jsonl {card.splits['test'].sha256[:12]}. "
-        f"Versions: {versions}. Hardware: {manifest['hardware']}. Date: {manifest['date']}."
+        f"{measured_with(card, runs / REFERENCE)}"
     )
 
 

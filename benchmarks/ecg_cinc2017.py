@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.ecg import REFERENCE, RUNS, plan
-from benchmarks.publish import RESULTS, compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, measured_with, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import Card, read_card
 from vitalfactory.errors import run
-from vitalfactory.files import ROOT, read_json, read_jsonl
+from vitalfactory.files import ROOT, read_jsonl
 
 FOLDER = ROOT / "results" / "ecg_cinc2017"
 INPUT = Path("data/raw/training2017")
@@ -35,12 +34,12 @@ def steps(records: Path, folds: Path) -> list[Step]:
 def _section(costs: dict[str, Cost], table: str) -> str:
     """Write the section of docs/results.md."""
     card = read_card(FOLDER / "data" / "ecg")
-    manifest = read_json(FOLDER / "runs" / "after" / "run.json")
     train = next(cost.seconds for line, cost in costs.items() if line.startswith("llamafactory-cli train"))
     commands = "\n".join(f"    {step.line()}" for step in steps(INPUT, FOLDS))
+    about = measured_with(card, FOLDER / "runs" / "after")
     return (
         f"{table}\n\n{_rows(card)} Fine-tuning took {train / 60:.0f} minutes.\n\n"
-        f"Command: `python -m benchmarks.ecg_cinc2017`, which runs\n\n{commands}\n\n{_manifest(card, manifest)}"
+        f"Command: `python -m benchmarks.ecg_cinc2017`, which runs\n\n{commands}\n\n{about}"
     )
 
 
@@ -56,14 +55,6 @@ def _positive(split: str) -> int:
     """Count the records with atrial fibrillation, each once however often ``--balance`` repeats it."""
     rows = read_jsonl(FOLDER / "data" / "ecg" / f"{split}.jsonl")
     return len({row["group"] for row in rows if row["label"] == "AF"})
-
-
-def _manifest(card: Card, manifest: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
-    return (
-        f"Data: {card.source.name}, {card.source.version}; test.jsonl {card.splits['test'].sha256[:12]}. "
-        f"Versions: {versions}. Hardware: {manifest['hardware']}. Date: {manifest['date']}."
-    )
 
 
 def main(argv: Sequence[str]) -> None:

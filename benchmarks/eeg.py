@@ -66,14 +66,3 @@ def share_of(run: Path, baseline: Path) -> str:
 def training_minutes(costs: Mapping[str, Cost]) -> list[float]:
     """List what each fine-tuning of a plan took, in core-minutes."""
     return [cost.core_seconds / 60 for line, cost in costs.items() if line.startswith("llamafactory-cli train")]
-
-
-def about(benchmark: str, card: Card, run: Path) -> str:
-    """Name what a benchmark's figures were measured with: its command, data, versions, hardware and date."""
-    manifest = read_json(run / "run.json")
-    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
-    return (
-        f"Command: `python -m benchmarks.{benchmark}`. Data: {card.source.name}; test.jsonl "
-        f"{card.splits['test'].sha256[:12]}. Versions: {versions}. Hardware: {manifest['hardware']}. "
-        f"Date: {manifest['date']}."
-    )

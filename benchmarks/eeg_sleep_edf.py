@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import eeg
-from benchmarks.publish import RESULTS, compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, measured_with, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
@@ -90,7 +90,8 @@ def _section(costs: dict[str, Cost], names: Sequence[str]) -> str:
     if trained := eeg.training_minutes(costs):
         boosted, model = FOLDER / BASELINE[0], FOLDER / MODEL[0]
         told = f"{eeg.share_of(model, boosted)} Fine-tuning took {trained[0]:.0f} core-minutes."
-    return f"{compare_table(runs, runs[0])}\n\n{eeg.rows(card)} {told}\n\n{eeg.about('eeg_sleep_edf', card, runs[0])}"
+    command = "Command: `python -m benchmarks.eeg_sleep_edf`."
+    return f"{compare_table(runs, runs[0])}\n\n{eeg.rows(card)} {told}\n\n{command} {measured_with(card, runs[-1])}"
 
 
 def main(argv: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import eeg
-from benchmarks.publish import RESULTS, compare_table, publish
+from benchmarks.publish import RESULTS, compare_table, measured_with, publish
 from benchmarks.steps import Cost, Step, run_steps
 from vitalfactory.card import read_card
 from vitalfactory.errors import run
@@ -84,7 +84,8 @@ def _section(costs: dict[str, Cost]) -> str:
     minutes = " and ".join(f"{minutes:.0f}" for minutes in eeg.training_minutes(costs))
     return (
         f"{compare_table(runs, bands)}\n\n{eeg.rows(card)} {eeg.share_of(bands, boosted)} Fine-tuning took {minutes} "
-        f"core-minutes, without and with the codes.\n\n{eeg.about('eeg_synthetic', card, bands)}"
+        "core-minutes, without and with the codes.\n\nCommand: `python -m benchmarks.eeg_synthetic`. "
+        f"{measured_with(card, bands)}"
     )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vitalfactory.card import Card
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import ROOT, write_text
+from vitalfactory.files import ROOT, read_json, write_text
 from vitalfactory.processor import hardware
 
 RESULTS = ROOT / "docs" / "results.md"
@@ -20,6 +21,24 @@ def compare_table(runs: Sequence[Path], against: Path) -> str:
     """Make the table of some runs in Markdown, with ``eval/compare.py``."""
     command = [sys.executable, "eval/compare.py", *map(str, runs), "--against", str(against), "--markdown"]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def measured_with(card: Card, run: Path) -> str:
+    """Name what a run's figures were measured with: its data, versions, hardware and date.
+
+    Parameters
+    ----------
+    card : Card
+        Of the dataset.
+    run : Path
+        The run's folder.
+    """
+    manifest = read_json(run / "run.json")
+    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
+    return (
+        f"Data: {card.source.name}, {card.source.version}; test.jsonl {card.splits['test'].sha256[:12]}. "
+        f"Versions: {versions}. Hardware: {manifest['hardware']}. Date: {manifest['date']}."
+    )
 
 
 def marks(name: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from benchmarks.ecg_ablation import NETWORKS, network_plan, row_plan, rows, sect
 from benchmarks.publish import marks, published
 from benchmarks.steps import Cost
 from vitalfactory.errors import VitalFactoryError
-from vitalfactory.files import ROOT, write_json
+from vitalfactory.files import ROOT, read_json, write_json
 
 INPUT, FOLDS = Path("records"), Path("cv")
 
@@ -47,12 +47,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, path in (("FOLDER", tmp_path), ("RECORD", tmp_path / "record.json"), ("RESULTS", page)):
         monkeypatch.setattr(ecg_ablation, name, path)
     page.parent.mkdir()
-    page.write_text("\n".join(marks("ecg_ablation")), encoding="utf-8")
+    page.write_text("\n".join((*marks("ecg_ablation"), *marks("ecg_best"))), encoding="utf-8")
     return tmp_path
 
 
 def write_run(folder: Path, value: float) -> None:
     figure = {"value": value, "low": 0.8, "high": 0.95}
+    write_json(folder / "metrics_val.json", {"figures": {"auroc": {"value": 0.75, "low": 0.7, "high": 0.8}}})
     manifest = {"versions": {"torch": "2"}, "hardware": "two cores", "date": "2026-01-02"}
     manifest["dataset_sha256"] = {"test": "abc"}
     write_json(folder / "metrics.json", {"figures": {"auroc": figure, "f1": figure}, "manifest": manifest})
@@ -74,12 +75,14 @@ def test_a_measured_row_is_recorded_and_published(place: Path, monkeypatch: pyte
     monkeypatch.setattr(ecg_ablation, "run_steps", lambda *_: {"llamafactory-cli train x": Cost(900, 600)})
     monkeypatch.setattr(ecg_ablation, "precision", list)
     folder = place / "rr"
-    write_run(folder / "run", 0.9)
+    write_run(folder / "rr", 0.9)
     write_run(folder / "boosted", 0.925)
     (folder / "logs").mkdir()
-    (folder / "logs" / "02.log").write_text('table\n{"tokens": {"median": 159}, "splits": {"train": {"rows": 7}}}\n')
-    write_run(place / "networks" / "mamba" / "run", 0.85)
-    networks = {"main": {"records": 12}, "without_0": {"records": 6}}
+    (folder / "logs" / "02.log").write_text(
+        'table\n{"tokens": {"median": 159, "longest": 201, "cutoff": 512}, "splits": {"train": {"rows": 7}}}\n'
+    )
+    write_run(place / "networks" / "mamba" / "mamba", 0.85)
+    networks = {"main": {"records": 12, "epochs": 9, "best_epoch": 4}, "without_0": {"records": 6}}
     write_json(place / "networks" / "mamba" / "checkpoint" / "encoder.json", {"networks": networks})
     monkeypatch.setattr(ecg_ablation, "NETWORKS", {"mamba": NETWORKS["mamba"]})
     ecg_ablation.measure(["mamba alone", "rr"], INPUT, FOLDS)
@@ -87,10 +90,50 @@ def test_a_measured_row_is_recorded_and_published(place: Path, monkeypatch: pyte
     shown = published(place / "docs" / "results.md", "ecg_ablation")
     assert shown == section()
     figure = "0.900 [0.800, 0.950]"
-    assert f"| rr | 1000 | {figure} | {figure} | 159 | 10 | 0.925 [0.800, 0.950] | - |" in shown
+    val = "0.750 [0.700, 0.800]"
+    assert f"| rr | 1000 | {val} | {figure} | {figure} | 159, 201 of 512 | 10 | 0.925 [0.800, 0.950] | - |" in shown
     figure = "0.850 [0.800, 0.950]"
-    assert f"| mamba alone | 12 | {figure} | {figure} | - | 10 | - | - |" in shown
+    assert f"| mamba alone | 12 | {val} | {figure} | {figure} | - | 10 | - | - |" in shown
+    assert "mamba alone: best after epoch 4 of 9, at most 30; the minutes are of 2 networks" in shown
     assert shown.endswith("Versions: torch 2. Hardware: two cores, float32. Date: 2026-01-02.")
+
+
+def test_the_best_text_is_held_against_its_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best, network, boosted = ecg_ablation._held_together()
+    assert len({best.name, network.name, boosted.name}) == 3
+    assert ecg_ablation.measure([], INPUT, FOLDS) is None
+    assert "not reached" not in (place / "docs" / "results.md").read_text(encoding="utf-8")
+    for folder, value in ((best, 0.9825), (network, 0.96), (boosted, 0.98)):
+        write_run(folder, value)
+    metrics = read_json(best / "metrics.json")
+    metrics["figures"]["f1"]["value"] = 0.79
+    write_json(best / "metrics.json", metrics)
+    compared: list[tuple[list[Path], Path]] = []
+    monkeypatch.setattr(ecg_ablation, "compare_table", lambda *given: compared.append(given) or "| table |")
+    monkeypatch.setattr(ecg_ablation, "read_card", lambda _: None)
+    monkeypatch.setattr(ecg_ablation, "measured_with", lambda *_: "Data: x.")
+    ecg_ablation.measure([], INPUT, FOLDS)
+    assert compared == [((best, network, boosted), best)]
+    shown = published(place / "docs" / "results.md", "ecg_best")
+    assert "Targets of rhythm+mscnn: AUROC 0.98 and F1 0.80." in shown
+    assert "AUROC 0.983 [0.800, 0.950]: reached; F1 0.790 [0.800, 0.950]: not reached." in shown
+
+
+def test_the_studies_say_what_they_were_measured_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "results.md"
+    page.write_text("\n".join((*marks("ecg_wordings"), *marks("ecg_free_text"))), encoding="utf-8")
+    for name, value in (("FOLDER", tmp_path), ("RESULTS", page)):
+        monkeypatch.setattr(ecg_studies, name, value)
+    monkeypatch.setattr(ecg_studies, "read_card", lambda _: None)
+    monkeypatch.setattr(ecg_studies, "measured_with", lambda _, run: f"Measured by {run.name}.")
+    (tmp_path / "wordings").mkdir()
+    (tmp_path / "wordings" / "wordings.md").write_text("| flips |\n", encoding="utf-8")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / f"{len(ecg_studies.steps()):02d}.log").write_text("5 distinct answers\n", encoding="utf-8")
+    ecg_studies.publish_studies()
+    about = "The first 400 test rows. Command: `python -m benchmarks.ecg_studies`. Measured by after."
+    assert published(page, "ecg_wordings") == f"| flips |\n\n{about}"
+    assert published(page, "ecg_free_text") == f"```text\n5 distinct answers\n```\n\n{about}"
 
 
 def test_an_unknown_row_is_refused() -> None:

@@ -1,13 +1,20 @@
 """A plan of commands goes on where it stopped, starts anew when it changes, and names the log of a failure."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks import steps as steps_module
 from benchmarks.ecg import RUNS, plan
 from benchmarks.publish import publish, published
 from benchmarks.steps import Step, run_steps
 from vitalfactory.errors import VitalFactoryError
+from vitalfactory.files import ROOT, read_json
 
 
 def appends(file: Path, text: str) -> Step:
@@ -41,6 +48,42 @@ def test_a_failed_step_is_named_and_tried_again(tmp_path: Path, capsys: pytest.C
     assert file.read_text() == "ax"
 
 
+@pytest.mark.parametrize("how", ["fails", "is killed"])
+def test_a_step_s_cost_is_that_of_all_attempts(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a plan that is killed, no more is forgotten than what lies between two notes."""
+    monkeypatch.setattr(steps_module, "NOTE_SECONDS", 0.1)
+    flag = tmp_path / "flag"
+    end = "sys.exit(1)" if how == "fails" else "time.sleep(600)"
+    code = (
+        "import os, sys, time\nwhile time.process_time() < 1: pass\n"
+        f"if not os.path.exists({str(flag)!r}):\n    open({str(flag)!r}, 'w').close()\n    {end}"
+    )
+    steps = [Step("work for a second", ("python", "-c", code))]
+    if how == "fails":
+        with pytest.raises(VitalFactoryError):
+            run_steps(steps, tmp_path / "plan")
+    else:
+        run = "\n".join(
+            [
+                "from benchmarks import steps",
+                "steps.NOTE_SECONDS = 0.1",
+                f"work = steps.Step('work', ('python', '-c', {code!r}))",
+                f"steps.run_steps([work], steps.Path({str(tmp_path / 'plan')!r}))",
+            ]
+        )
+        with subprocess.Popen([sys.executable, "-c", run], cwd=ROOT, start_new_session=True) as process:
+            while not flag.exists():
+                time.sleep(0.05)
+            time.sleep(1.5)
+            os.killpg(process.pid, signal.SIGKILL)
+    first = read_json(tmp_path / "plan" / "plan.json")["attempts"][steps[0].line()]
+    (cost,) = run_steps(steps, tmp_path / "plan").values()
+    assert first["core_seconds"] > 0.8
+    assert cost.core_seconds > first["core_seconds"] + 0.8
+    assert cost.seconds > first["seconds"] + 0.8
+    assert read_json(tmp_path / "plan" / "plan.json")["attempts"] == {}
+
+
 def test_another_plan_starts_anew(tmp_path: Path) -> None:
     file = tmp_path / "out"
     run_steps([appends(file, "a")], tmp_path / "plan")
@@ -57,6 +100,8 @@ def test_another_recipe_starts_anew(tmp_path: Path) -> None:
     code = f"import sys; open({str(file)!r}, 'a').write(open(sys.argv[1]).read())"
     steps = [Step("read the recipe", ("python", "-c", code, str(recipe)))]
     run_steps(steps, tmp_path / "plan")
+    run_steps(steps, tmp_path / "plan")
+    recipe.write_text("# what it is for\na: 1  # as before")
     run_steps(steps, tmp_path / "plan")
     recipe.write_text("a: 2")
     run_steps(steps, tmp_path / "plan")
