@@ -213,7 +213,7 @@ def truncated(source: Path, llama: Path | None) -> str:
     texts = [PROMPTS["med"].put(row.question, row.context) + row.answer for row in rows]
     counted = {
         f"{MODEL}'s tokenizer, which knows little Chinese": load_tokenizer()(texts)["input_ids"],
-        "Qwen2.5's vocabulary, which knows much": _qwen().encode_ordinary_batch(texts),
+        "Qwen2.5's vocabulary, which knows much": qwen_vocabulary().encode_ordinary_batch(texts),
     }
     last = "LLaMA's own tokenizer, which is not at hand, lies between."
     if llama is not None:
@@ -228,7 +228,7 @@ def truncated(source: Path, llama: Path | None) -> str:
     )
 
 
-def _qwen() -> Any:
+def qwen_vocabulary() -> Any:
     """Load Qwen2.5's vocabulary out of the package that brings it."""
     import base64
     from importlib.util import find_spec

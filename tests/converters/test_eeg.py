@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import medqa
 from converters import eeg
 from tests.signals.psg import write_pair
 from vitalfactory.dataset.build import Summary
@@ -308,13 +309,18 @@ def test_a_csv_lists_the_nights(nights: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real crops of Sleep-EDF")
 def test_the_real_crops_are_told(tmp_path: Path) -> None:
-    """Windows at a record's edge stand without the neighbours that they lack."""
+    """Windows at a record's edge stand without the neighbours that they lack; with all figures, a text stays short."""
     pairs = [REAL / "sleep-cassette", REAL / "sleep-telemetry"]
     how = {"window": 15.0, "stages": "rk", "wake_margin": None, "events": True}
     summary = eeg.convert(input=pairs, root=tmp_path, recipe=RECIPE, split="100/0/0", **how)
     assert summary.splits["train"].labels == {"N1": 2, "N2": 4, "N3": 40, "N4": 32, "R": 14, "W": 26}
     assert summary.excluded == {"past the end of the signal": 5740}
-    assert any("delta --" in row["input"] for row in rows_of(summary))
+    texts = [row["instruction"] + "\n" + row["input"] for row in rows_of(summary)]
+    assert any("delta --" in text for text in texts)
+    assert all("spindles" in text for text in texts)
+    template = 40  # system prompt, marks of the turns and the answer, in Qwen's template
+    tokens = [len(ids) + template for ids in medqa.qwen_vocabulary().encode_ordinary_batch(texts)]
+    assert np.percentile(tokens, 95) <= 350
 
 
 def test_a_broken_night_is_counted_and_stops_nothing(nights: Path, tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ def test_generates_what_greedy_decoding_by_hand_gives(place: Workplace) -> None:
     ("more", "message"),
     [
         (("--adapter", "nowhere"), "holds no adapter"),
+        (("--limit", "-5"), "--limit -5: expected at least 1"),
+        (("--batch-size", "0"), "--batch-size 0: expected at least 1"),
         (("--dataset", "egc"), "did you mean"),
         (("--recipe", "nowhere.yaml"), "no such recipe"),
         (("--root", "nowhere"), "no such file"),

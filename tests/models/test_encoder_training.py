@@ -25,6 +25,7 @@ from tests.models.encoders import (
 from tests.signals.cinc import write_cinc, write_record
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import lock, read_json, read_jsonl
+from vitalfactory.models import encoder as encoder_module
 from vitalfactory.models import encoder_commands as commands
 from vitalfactory.models import encoder_training as training
 from vitalfactory.models import mamba, mscnn
@@ -42,7 +43,7 @@ from vitalfactory.models.encoder import (
 )
 from vitalfactory.models.encoder_training import Records, read_records, train
 from vitalfactory.predictions import read_predictions
-from vitalfactory.signals.ecg import Recording, WfdbRecord
+from vitalfactory.signals.ecg import Recording, SyntheticRecord, WfdbRecord
 from vitalfactory.signals.ecg_resampled import resample
 from vitalfactory.signals.ecg_synthetic import make
 
@@ -390,8 +391,8 @@ def test_every_line_of_the_source_is_a_record_or_excluded(tmp_path: Path) -> Non
         read_records(tmp_path / "training2017", write_folds(tmp_path / "none", [["B1"]]))
 
 
-def test_one_recording_under_two_names_is_one_record(trained: Path, source: Path, tmp_path: Path) -> None:
-    """A twin in another fold is not learned from, and is told of as the record that it repeats."""
+def test_one_recording_under_two_names_has_one_fold(trained: Path, source: Path, tmp_path: Path) -> None:
+    """A twin in another fold is not learned from, and told of as the record that it repeats; one in its own stays."""
     folder = tmp_path / "training2017"
     shutil.copytree(source / "training2017", folder)
     known = names()
@@ -404,8 +405,12 @@ def test_one_recording_under_two_names_is_one_record(trained: Path, source: Path
         reference.write(f"{twin.id},N\n")
     other_fold = [[*known[fold::4], *([twin.id] if fold == 1 else [])] for fold in range(4)]
     found = read_records(folder, write_folds(tmp_path / "cv", other_fold))
-    assert found.excluded == {"the same recording as another": 1}
+    assert found.excluded == {"the same recording as one of another fold": 1}
     assert twin.id not in found.id
+    own_fold = [[*known[fold::4], *([twin.id] if fold == 0 else [])] for fold in range(4)]
+    kept = read_records(folder, write_folds(tmp_path / "own", own_fold))
+    assert not kept.excluded
+    assert twin.id in kept.id
     encoder = Encoder(trained, "mamba")
     assert encoder.encode([twin])[twin.id] == encoder.told(known[0])
 
@@ -606,9 +611,21 @@ def spoil_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> 
 MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "extra: Extra inputs are not permitted": lambda content: content.update(extra=1),
     "settings.seconds: Field required": lambda content: content["settings"].pop("seconds"),
+    "settings.options: expected": lambda content: content["settings"]["options"].update(unheard_of=1),
     "networks: has no 'main'": lambda content: content["networks"].pop("main"),
     "an encoder of the architecture 'mscnn', not 'mamba'": lambda content: content.update(architecture="mscnn"),
 }
+
+
+def test_a_card_without_memory_is_told(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def fails(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+
+    monkeypatch.setattr(encoder_module, "run_network", fails)
+    with pytest.raises(VitalFactoryError, match="too little memory for its network; free the card, or set CUDA_VIS"):
+        Encoder(own, "mamba").encode([SyntheticRecord("S1", "S1", "N", 1)])
 
 
 @pytest.mark.parametrize("words", MANIFESTS)

@@ -537,9 +537,17 @@ class Encoder:
         return name
 
     def _run(self, name: str, read: Sequence[tuple[str, int, Floats32]]) -> dict[str, Encoding]:
-        network, reading = self._network(name)
+        import torch
+
         title = f"{self.architecture.name} ({name})"
-        logits, features = run_network(network, [signal for _, _, signal in read], self.manifest.settings, title)
+        try:
+            network, reading = self._network(name)
+            logits, features = run_network(network, [signal for _, _, signal in read], self.manifest.settings, title)
+        except torch.OutOfMemoryError:
+            raise VitalFactoryError(
+                f"--encoder {self.folder}: the card has too little memory for its network; free the card, or set "
+                "CUDA_VISIBLE_DEVICES= to compute on the processor"
+            ) from None
         probabilities, codes = reading.read(logits, features)
         return {
             record: Encoding(float(probability), tuple(map(int, code)), digest, name)
@@ -581,6 +589,8 @@ def read_manifest(folder: Path, name: str) -> Manifest:
         raise VitalFactoryError(f"{path}: networks: has no {MAIN!r}")
     if manifest.architecture != name:
         raise VitalFactoryError(f"{folder}: an encoder of the architecture {manifest.architecture!r}, not {name!r}")
+    if set(manifest.settings.options) != set(known := find_architecture(name).options):
+        raise VitalFactoryError(f"{path}: settings.options: expected {', '.join(known)}")
     return manifest
 
 

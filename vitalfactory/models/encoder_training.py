@@ -118,7 +118,7 @@ def read_records(folder: Path, folds: Path, limit: int | None = None) -> Records
     excluded: Counter[str] = Counter()
     taken: Counter[int] = Counter()
     seen: set[str] = set()
-    recordings: set[int] = set()
+    recordings: dict[int, int] = {}
     for record in tqdm(records, desc="reading", unit="record", disable=None):
         fold = fold_of.get(record.group)
         if record.id in seen:
@@ -135,12 +135,11 @@ def read_records(folder: Path, folds: Path, limit: int | None = None) -> Records
                 excluded[error.reason] += 1
                 continue
             digest = digest_of(recording)
-            if digest in recordings:  # a twin in another fold would be told of by a network that has seen it
-                excluded["the same recording as another"] += 1
+            if recordings.setdefault(digest, fold) != fold:  # it would be told of by a network that has seen its twin
+                excluded["the same recording as one of another fold"] += 1
                 continue
             kept.append((record.id, record.group, AF[record.label], fold, digest, signal))
             seen.add(record.id)
-            recordings.add(digest)
             taken[fold] += 1
     if not kept:
         raise VitalFactoryError(f"{folder}: no record of it stands in a fold of {folds}; excluded: {dict(excluded)}")

@@ -119,10 +119,13 @@ def read_job(arguments: argparse.Namespace) -> Job:
     Raises
     ------
     VitalFactoryError
-        The recipe, the adapter or the dataset is not there.
+        A number is out of range, or the recipe, the adapter or the dataset is not there.
     """
     from vitalfactory.card import read_card
 
+    for flag, value in (("--limit", arguments.limit), ("--batch-size", arguments.batch_size)):
+        if value is not None and value < 1:
+            raise VitalFactoryError(f"{flag} {value}: expected at least 1")
     recipe = read_recipe(arguments.recipe)
     if arguments.model:
         recipe["model_name_or_path"] = arguments.model
