@@ -224,12 +224,13 @@ def convert(
     ).with_rate(options.recipe)
     emotions = _emotions(parts, emotion_models, emotion_window, emotion_step, keep_contradictions)
     kept = options.root / "data" / ".eeg_cache"
+    how_told = _flags(file_type, reading, noise, emotions)
     conversion = Conversion(
         task=task(stages, how.step),
         source=source,
         representation=representation,
         make=partial(_examples, reading, kept),
-        arguments=[*arguments, *([] if features else _flags(representation, file_type, reading, noise, emotions))],
+        arguments=[*arguments, "--representation", representation, *([] if features else how_told)],
         packages=PACKAGES,
         chunk=1,
         statistics=True,
@@ -486,10 +487,11 @@ def _check_channels(entries: Sequence[Entry], channels: Sequence[str] | None) ->
         raise VitalFactoryError(f"no night has the channels; {refusal}")
 
 
-def _flags(representation: str, file_type: str, reading: Reading, noise: float, emotions: Emotions | None) -> list[str]:
+def _flags(file_type: str, reading: Reading, noise: float, emotions: Emotions | None) -> list[str]:
+    """List what decides how signals are read; tables of band powers have none."""
     how = reading.how
     margin = "none" if how.wake_margin is None else f"{how.wake_margin:g}"
-    flags = ["--representation", representation, "--file-type", file_type, "--stages", how.scoring]
+    flags = ["--file-type", file_type, "--stages", how.scoring]
     flags += ["--window", f"{how.window:g}", "--step", f"{how.step:g}", "--wake-margin", margin]
     flags += ["--rate", f"{how.rate:g}"]
     flags += ["--channels", *reading.channels] if reading.channels else []

@@ -19,6 +19,7 @@ from vitalfactory.studio.words import CHINESE, ENGLISH, Refusal
 CONVERTERS: dict[str, Any] = {"ecg": ecg, "eeg": eeg, "cxr": cxr, "clinical": clinical, "medqa": medqa}
 NOT_TELLING = {
     *("--input", "--synthetic", "--download", "--features", "--hours", "--file-type", "--wake-margin", "--noise"),
+    "--max-windows",
     *("--images", "--test-list", "--train-val-list", "--quota", "--repeat"),
     *("--name", "--folds", "--val-fold", "--test-fold", "--split", "--seed", "--balance", "--balance-alpha"),
     *(
