@@ -130,14 +130,14 @@ def measure(names: Sequence[str], records: Path, folds: Path) -> None:
         if f"{network} alone" in names:
             folder = FOLDER / "networks" / network
             costs = run_steps(network_plan(network, records, folds), folder)
-            _record(f"{network} alone", _of_network(network, folder, costs))
+            _record(f"{network} alone", _of_network(folder, costs))
     for name, (representation, subset) in rows().items():
         if name in names:
             folder = FOLDER / _folder(name)
             costs = run_steps(row_plan(_folder(name), representation, records, folds, subset), folder)
             _record(name, _of_row(representation, folder, subset, costs))
     if all(folder.is_dir() for folder in _held_together()):
-        publish(RESULTS, "ecg_best", best())
+        publish(RESULTS, "ecg_best", best_section())
 
 
 def _held_together() -> tuple[Path, Path, Path]:
@@ -147,7 +147,7 @@ def _held_together() -> tuple[Path, Path, Path]:
     return best / BEST, FOLDER / "networks" / network / network, alone / "boosted"
 
 
-def best() -> str:
+def best_section() -> str:
     """Hold the best text against what it is made of, and say which targets it reaches."""
     runs = _held_together()
     found = read_json(runs[0] / "metrics.json")["figures"]
@@ -191,11 +191,11 @@ def _of_run(folder: Path) -> dict[str, Any]:
     return {**figures, **about, "numbers": numbers, "test_sha256": manifest["dataset_sha256"]["test"]}
 
 
-def _of_network(name: str, folder: Path, costs: Mapping[str, Cost]) -> dict[str, Any]:
+def _of_network(folder: Path, costs: Mapping[str, Cost]) -> dict[str, Any]:
     networks = read_json(folder / "checkpoint" / "encoder.json")["networks"]
     main = {key: networks["main"][key] for key in ("epochs", "best_epoch")}
     counts = {"rows": networks["main"]["records"], "networks": len(networks), "core_minutes": _core_minutes(costs)}
-    return {**_of_run(folder / name), **counts, **main}
+    return {**_of_run(folder / folder.name), **counts, **main}
 
 
 def _of_row(representation: str, folder: Path, subset: int | None, costs: Mapping[str, Cost]) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.ecg import precision
-from benchmarks.steps import Cost, Step
+from benchmarks.steps import Step
 from vitalfactory.card import Card
 from vitalfactory.files import read_json
 
@@ -61,8 +60,3 @@ def share_of(run: Path, baseline: Path) -> str:
     """Tell which share of a baseline's macro F1 a run reaches."""
     found, reached = (read_json(folder / "metrics.json")["figures"]["macro_f1"]["value"] for folder in (baseline, run))
     return f"The macro F1 of {run.name} is {reached / found:.2f} of that of {baseline.name}."
-
-
-def training_minutes(costs: Mapping[str, Cost]) -> list[float]:
-    """List what each fine-tuning of a plan took, in core-minutes."""
-    return [cost.core_seconds / 60 for line, cost in costs.items() if line.startswith("llamafactory-cli train")]

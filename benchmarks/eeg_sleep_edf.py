@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import eeg
 from benchmarks.publish import RESULTS, compare_table, measured_with, publish
-from benchmarks.steps import Cost, Step, run_steps
+from benchmarks.steps import Cost, Step, run_steps, training_minutes
 from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT, write_text
@@ -87,7 +87,7 @@ def _section(costs: dict[str, Cost], names: Sequence[str]) -> str:
     runs = [FOLDER / name for name in names]
     card = read_card(FOLDER / "all" / "data" / "eeg")
     told = "The model is not yet measured."
-    if trained := eeg.training_minutes(costs):
+    if trained := training_minutes(costs):
         boosted, model = FOLDER / BASELINE[0], FOLDER / MODEL[0]
         told = f"{eeg.share_of(model, boosted)} Fine-tuning took {trained[0]:.0f} core-minutes."
     command = "Command: `python -m benchmarks.eeg_sleep_edf`."

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import eeg
 from benchmarks.publish import RESULTS, compare_table, measured_with, publish
-from benchmarks.steps import Cost, Step, run_steps
+from benchmarks.steps import Cost, Step, run_steps, training_minutes
 from vitalfactory.card import read_card
 from vitalfactory.errors import run
 from vitalfactory.files import ROOT, write_json
@@ -81,7 +81,7 @@ def plan(folder: Path, networks: Path) -> list[Step]:
 def _section(costs: dict[str, Cost]) -> str:
     boosted, bands, _ = runs = [FOLDER / name for name in RUNS]
     card = read_card(boosted.parent / "data" / "eeg")
-    minutes = " and ".join(f"{minutes:.0f}" for minutes in eeg.training_minutes(costs))
+    minutes = " and ".join(f"{minutes:.0f}" for minutes in training_minutes(costs))
     return (
         f"{compare_table(runs, bands)}\n\n{eeg.rows(card)} {eeg.share_of(bands, boosted)} Fine-tuning took {minutes} "
         "core-minutes, without and with the codes.\n\nCommand: `python -m benchmarks.eeg_synthetic`. "

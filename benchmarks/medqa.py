@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.calls import convert
 from benchmarks.ecg import precision
 from benchmarks.publish import RESULTS, compare_table, publish
-from benchmarks.steps import Cost, Step, run_steps
+from benchmarks.steps import Cost, Step, run_steps, training_minutes
 from vitalfactory.card import read_card
 from vitalfactory.errors import VitalFactoryError, run
 from vitalfactory.files import ROOT, read_json
@@ -256,7 +256,7 @@ def _section(costs: dict[str, Cost], source: Path, llama: Path | None) -> str:
     safety = ", ".join(f"{name} {tell(figure)}" for name, figure in after["safety"]["figures"].items())
     zh = [f"{name}: {'; '.join(_figures(runs / f'zh_{name}', ('loss', 'perplexity')))}" for name in ("before", "after")]
     rows = ", ".join(f"{name} {part.rows}" for name, part in made.splits.items())
-    tuned = [cost.core_seconds / 60 for line, cost in costs.items() if line.startswith("llamafactory-cli")]
+    tuned = training_minutes(costs)
     versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
     return "\n\n".join(
         [

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,11 @@ def run_steps(steps: Sequence[Step], folder: Path, *, fresh: bool = False) -> di
             if step.shows:
                 print(_printed(log))
     return {str(line): Cost(**cost) for line, cost in done["costs"].items()}
+
+
+def training_minutes(costs: Mapping[str, Cost]) -> list[float]:
+    """List what each fine-tuning of a plan took, in core-minutes."""
+    return [cost.core_seconds / 60 for line, cost in costs.items() if line.startswith("llamafactory-cli train")]
 
 
 def _recipes(steps: Sequence[Step]) -> dict[str, dict[str, Any]]:

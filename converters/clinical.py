@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.errors import VitalFactoryError, run
+from vitalfactory.errors import VitalFactoryError, check_counts, run
 from vitalfactory.files import ROOT, short_path
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ def _source(seed: int, language: str, notes: Path | None, labels: Path | None, c
     if count is not None:
         if notes or labels:
             raise VitalFactoryError("give --labels with or without --input, or --synthetic")
-        if count < 1:
-            raise VitalFactoryError(f"--synthetic {count}: expected at least 1")
+        check_counts({"--synthetic": count})
         made = Source(name="synthetic cases", version=f"seed {seed}", licence="Apache-2.0", synthetic=True)
         return Found(made, ["--synthetic", str(count)], list(_synthetic(count, seed, language)))
     if labels is None:

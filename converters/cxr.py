@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.errors import VitalFactoryError, run
+from vitalfactory.errors import VitalFactoryError, check_counts, run
 from vitalfactory.files import ROOT, short_path
 
 if TYPE_CHECKING:
@@ -330,8 +330,7 @@ def _check(telling: Telling, quota: int | None, repeat: str) -> None:
             raise VitalFactoryError(f"{flag} {value}: expected {', '.join(known)}{closest(value, known)}")
     if not SMALLEST <= telling.size <= LARGEST:
         raise VitalFactoryError(f"--size {telling.size}: expected {SMALLEST} to {LARGEST} pixels")
-    if quota is not None and quota < 1:
-        raise VitalFactoryError(f"--quota {quota}: expected at least 1")
+    check_counts({"--quota": quota})
 
 
 @dataclass
@@ -351,8 +350,7 @@ def _source(seed: int, files: Sequence[Path] | None, folders: Sequence[Path] | N
     if count is not None:
         if files or folders:
             raise VitalFactoryError("give --input with or without --images, or --synthetic")
-        if count < 1:
-            raise VitalFactoryError(f"--synthetic {count}: expected at least 1")
+        check_counts({"--synthetic": count})
         made = Source(name="drawn chest X-rays", version=f"seed {seed}", licence="Apache-2.0", synthetic=True)
         return Found(made, ["--synthetic", str(count)], list(synthetic(count, seed)))
     return _read([*(files or [DEFAULT_INPUT])], folders)

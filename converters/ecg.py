@@ -36,7 +36,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.errors import VitalFactoryError, run
+from vitalfactory.errors import VitalFactoryError, check_counts, run
 from vitalfactory.files import ROOT, short_path
 
 if TYPE_CHECKING:
@@ -301,8 +301,7 @@ def _source(
     if (folder is not None) + (count is not None) + download > 1:
         raise VitalFactoryError("give one of --input, --synthetic and --download")
     if count is not None:
-        if count < 1:
-            raise VitalFactoryError(f"--synthetic {count}: expected at least 1")
+        check_counts({"--synthetic": count})
         made = Source(name="synthetic ECGs", version=f"seed {seed}", licence="Apache-2.0", synthetic=True)
         return list(ecg.synthetic(count, seed)), made, ["--synthetic", str(count)]
     if download:

@@ -36,7 +36,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.errors import VitalFactoryError, run
+from vitalfactory.errors import VitalFactoryError, check_counts, run
 from vitalfactory.files import ROOT, short_path
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vitalfactory.card import Source
-    from vitalfactory.dataset.build import Summary
+    from vitalfactory.dataset.build import Conversion, Summary
     from vitalfactory.dataset.example import Entry, Example, Excluded, Task
+    from vitalfactory.dataset.options import Options
     from vitalfactory.models.emotion import EmotionModels, Standardiser
     from vitalfactory.signals.eeg import Cut, FeatureNight, LeftOut, Night, Table
 
@@ -206,38 +207,51 @@ def convert(
     VitalFactoryError
         The source, the channels or the options are not usable; and see :func:`vitalfactory.dataset.build.build`.
     """
-    from vitalfactory.dataset.build import Conversion, build
+    from vitalfactory.dataset.build import build
     from vitalfactory.dataset.options import Options, split_representation
     from vitalfactory.signals.eeg import Cut
 
     options = Options(**{"name": "eeg", "recipe": ROOT / "train_configs" / RECIPE, **shared})
     how = Cut(window, window if step is None else step, "rk" if stages == "rk" else "aasm", wake_margin, rate)
     parts = split_representation(representation, tuple(REPRESENTATIONS))
-    _check(how, parts, noise, max_windows, events=events)
+    montage = tuple(channels) if channels else None
+    reading = Reading(parts, how, montage, events, options.language, options.wordings, max_windows)
+    _check(reading, noise)
     if features is not None:
-        _check_tables(how, parts, file_type, channels, noise, events=events)
+        _check_tables(reading, file_type, noise)
     nights, source, arguments = _source(options, input, features, synthetic, hours)
-    entries, excluded = _entries(nights, file_type)
-    _check_channels(entries, channels)
-    reading = Reading(
-        parts, how, tuple(channels) if channels else None, events, options.language, options.wordings, max_windows
-    ).with_rate(options.recipe)
+    entries, excluded = _entries(nights, file_type, channels)
+    reading = reading.with_rate(options.recipe)
     emotions = _emotions(parts, emotion_models, emotion_window, emotion_step, keep_contradictions)
+    arguments += ["--representation", representation]
+    arguments += [] if features else _flags(file_type, reading, noise, emotions)
+    conversion = _conversion(reading, source, arguments, options, noise, emotions)
+    return build(conversion, entries, excluded, _bounded(options))
+
+
+def _conversion(
+    reading: Reading,
+    source: Source,
+    arguments: Sequence[str],
+    options: Options,
+    noise: float,
+    emotions: Emotions | None,
+) -> Conversion:
+    from vitalfactory.dataset.build import Conversion
+
     kept = options.root / "data" / ".eeg_cache"
-    how_told = _flags(file_type, reading, noise, emotions)
-    conversion = Conversion(
-        task=task(stages, how.step),
+    return Conversion(
+        task=task(reading.how.scoring, reading.how.step),
         source=source,
-        representation=representation,
+        representation="+".join(reading.parts),
         make=partial(_examples, reading, kept),
-        arguments=[*arguments, "--representation", representation, *([] if features else how_told)],
+        arguments=arguments,
         packages=PACKAGES,
         chunk=1,
         statistics=True,
         prepare=partial(_prepare, reading, kept, noise, options.seed, emotions),
         model_written=f"emotion networks ({emotions.digest[:12]})" if emotions else None,
     )
-    return build(conversion, entries, excluded, _bounded(options))
 
 
 def _emotions(parts: Sequence[str], folder: Path | None, seconds: float, step: float, keep: bool) -> Emotions | None:
@@ -369,7 +383,8 @@ def _fit(emotions: Emotions, reading: Reading, kept: Path, entries: Sequence[Ent
     return Standardiser.fit(inputs())
 
 
-def _check(how: Cut, parts: Sequence[str], noise: float, max_windows: int | None, *, events: bool) -> None:
+def _check(reading: Reading, noise: float) -> None:
+    how, events = reading.how, reading.events
     for flag, value in (("--window", how.window), ("--step", how.step), ("--rate", how.rate)):
         if not 0 < value < float("inf"):
             raise VitalFactoryError(f"{flag} {value:g}: expected a number above 0")
@@ -380,23 +395,20 @@ def _check(how: Cut, parts: Sequence[str], noise: float, max_windows: int | None
         raise VitalFactoryError(f"--rate {how.rate:g}: expected {told}; the highest band ends at 30 Hz")
     if not 0 <= noise < float("inf"):
         raise VitalFactoryError(f"--noise {noise:g}: expected microvolts, 0 or more")
-    if max_windows is not None and max_windows < 1:
-        raise VitalFactoryError(f"--max-windows {max_windows}: expected at least 1")
+    check_counts({"--max-windows": reading.max_windows})
 
 
-def _check_tables(
-    how: Cut, parts: Sequence[str], file_type: str, channels: Sequence[str] | None, noise: float, *, events: bool
-) -> None:
+def _check_tables(reading: Reading, file_type: str, noise: float) -> None:
     """Refuse what tables of band powers cannot do; nothing that is asked for is passed over."""
     from vitalfactory.signals.eeg import Cut
 
-    if parts != ("bands",) or how != Cut():
+    if reading.parts != ("bands",) or reading.how != Cut():
         raise VitalFactoryError(
             "--features: the tables hold five stages and the band powers of 30 s, and nothing else; leave out "
             "--representation, --window, --step, --stages, --wake-margin and --rate"
         )
-    needless = {"--file-type": file_type != "all", "--channels": channels, "--noise": noise, "--no-events": not events}
-    for flag in (flag for flag, given in needless.items() if given):
+    needless = {"--file-type": file_type != "all", "--channels": reading.channels, "--noise": noise}
+    for flag in (flag for flag, given in {**needless, "--no-events": not reading.events}.items() if given):
         raise VitalFactoryError(f"{flag}: needs signals; tables of band powers have none")
 
 
@@ -433,8 +445,7 @@ def _make(count: int, hours: float, seed: int, root: Path) -> Path:
     """Write synthetic nights, or take those that are there already."""
     from vitalfactory.signals.eeg_synthetic import write_nights
 
-    if count < 1:
-        raise VitalFactoryError(f"--synthetic {count}: expected at least 1")
+    check_counts({"--synthetic": count})
     if not 0.5 <= hours <= MOST_HOURS:
         raise VitalFactoryError(f"--hours {hours:g}: expected 0.5 to {MOST_HOURS}")
     folder = root / "data" / "raw" / f"eeg_synthetic_{seed}_{count}_{hours:g}h"
@@ -452,7 +463,10 @@ def _describe(nights: Sequence[Any]) -> Source:
     return Source(name=name, version=f"{len(nights)} nights", licence=licence, synthetic=False)
 
 
-def _entries(nights: Sequence[Any], file_type: str) -> tuple[list[Entry], list[Excluded]]:
+def _entries(
+    nights: Sequence[Any], file_type: str, channels: Sequence[str] | None
+) -> tuple[list[Entry], list[Excluded]]:
+    """Tell nights from what is left out, and find out whether any has the channels."""
     from vitalfactory.dataset.example import Entry, Excluded
     from vitalfactory.signals.eeg import LeftOut
 
@@ -464,6 +478,7 @@ def _entries(nights: Sequence[Any], file_type: str) -> tuple[list[Entry], list[E
             excluded.append(Excluded(night.id, "of another --file-type"))
         else:
             entries.append(Entry(night.id, night.group, None, night))
+    _check_channels(entries, channels)
     return entries, excluded
 
 

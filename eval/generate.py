@@ -24,7 +24,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.errors import VitalFactoryError, run
+from vitalfactory.errors import VitalFactoryError, check_counts, run
 
 if TYPE_CHECKING:
     from vitalfactory.card import Card
@@ -291,9 +291,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
     for one, needed in NEEDED:
         if one in given and needed not in given:
             raise VitalFactoryError(f"{_flag(one)} needs {_flag(needed)}")
-    for name in ("save_every", "max_new_tokens", "batch_size", "beams"):
-        if (number := getattr(arguments, name)) is not None and number < 1:
-            raise VitalFactoryError(f"{_flag(name)} {number}: expected at least 1")
+    check_counts({_flag(name): getattr(arguments, name) for name in ("save_every", "max_new_tokens", "beams")})
     if arguments.input and arguments.out.suffix != ".jsonl":
         raise VitalFactoryError(f"--out {arguments.out}: with --input, expected a file named *.jsonl")
     if arguments.input and arguments.input.resolve() == arguments.out.resolve():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 EXIT_ERROR = 2
 OUT_OF_MEMORY = "OutOfMemoryError"
@@ -79,6 +79,19 @@ def _one_line(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     return " ".join(str(error).split())
+
+
+def check_counts(counts: Mapping[str, int | None]) -> None:
+    """Check that each flag's number, where one is given, is 1 or more.
+
+    Raises
+    ------
+    VitalFactoryError
+        One is not.
+    """
+    for flag, value in counts.items():
+        if value is not None and value < 1:
+            raise VitalFactoryError(f"{flag} {value}: expected at least 1")
 
 
 def closest(word: str, known: Sequence[str]) -> str:

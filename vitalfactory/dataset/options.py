@@ -11,7 +11,7 @@ from typing import Any
 
 from vitalfactory.dataset.balance import Balance, WeightMethod
 from vitalfactory.dataset.engine import ENGINES, Engine
-from vitalfactory.errors import VitalFactoryError, closest
+from vitalfactory.errors import VitalFactoryError, check_counts, closest
 from vitalfactory.files import ROOT
 
 
@@ -90,10 +90,8 @@ class Options:
             raise VitalFactoryError("--val-fold and --test-fold need --folds DIR")
         if not 0 <= self.balance_alpha <= 1:
             raise VitalFactoryError(f"--balance-alpha {self.balance_alpha}: expected a number between 0 and 1")
-        counts = {name: getattr(self, name) for name in ("workers", "limit", "wordings", "train_rows")}
-        for flag, value in ((f"--{name.replace('_', '-')}", value) for name, value in counts.items()):
-            if value is not None and value < 1:
-                raise VitalFactoryError(f"{flag} {value}: expected at least 1")
+        counts = {"--workers": self.workers, "--limit": self.limit}
+        check_counts({**counts, "--wordings": self.wordings, "--train-rows": self.train_rows})
         for flag, value in (("--seed", self.seed), ("--max-bad", self.max_bad)):
             if value is not None and value < 0:
                 raise VitalFactoryError(f"{flag} {value}: expected 0 or more")

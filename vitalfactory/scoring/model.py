@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitalfactory.errors import VitalFactoryError, closest
+from vitalfactory.errors import VitalFactoryError, check_counts, closest
 from vitalfactory.files import ROOT, read_json, read_jsonl, sha256
 from vitalfactory.inference import find_adapter, inference_arguments
 from vitalfactory.recipes import dataset_names, read_recipe
@@ -123,9 +123,7 @@ def read_job(arguments: argparse.Namespace) -> Job:
     """
     from vitalfactory.card import read_card
 
-    for flag, value in (("--limit", arguments.limit), ("--batch-size", arguments.batch_size)):
-        if value is not None and value < 1:
-            raise VitalFactoryError(f"{flag} {value}: expected at least 1")
+    check_counts({"--limit": arguments.limit, "--batch-size": arguments.batch_size})
     recipe = read_recipe(arguments.recipe)
     if arguments.model:
         recipe["model_name_or_path"] = arguments.model

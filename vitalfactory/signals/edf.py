@@ -130,6 +130,12 @@ class Annotation(NamedTuple):
     text: str
 
 
+def check_file(path: Path) -> None:
+    """Raise :class:`UnusableRecord` with the reason ``no such file`` where there is none."""
+    if not path.is_file():
+        raise UnusableRecord("no such file", str(path))
+
+
 def open_edf(path: Path) -> EdfFile:
     """Read a header and hold it against the file.
 
@@ -143,8 +149,7 @@ def open_edf(path: Path) -> EdfFile:
         With the reason ``no such file``, ``not an EDF file``, ``impossible EDF header``, ``truncated`` or
         ``interrupted recording (EDF+D)``.
     """
-    if not path.is_file():
-        raise UnusableRecord("no such file", str(path))
+    check_file(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
         fixed = stream.read(FIXED_BYTES)

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from vitalfactory.errors import UnusableRecord, VitalFactoryError
 from vitalfactory.files import read_csv, read_json
-from vitalfactory.signals.edf import Annotation, Channel, open_edf, read_annotations
+from vitalfactory.signals.edf import Annotation, Channel, check_file, open_edf, read_annotations
 
 Floats = NDArray[np.float64]
 Scoring = Literal["aasm", "rk"]
@@ -266,7 +266,7 @@ class CsvNight:
 
     def open(self) -> Signals:
         """Read the signal; raises :class:`UnusableRecord` where it is not there or holds other things than numbers."""
-        _check_file(self.psg)
+        check_file(self.psg)
         try:
             values = np.loadtxt(self.psg, dtype=np.float64, delimiter=",", ndmin=1)
         except ValueError as error:
@@ -277,7 +277,7 @@ class CsvNight:
 
     def annotations(self) -> list[Annotation]:
         """Read the stages; the last one holds until the end of the signal. Raises as :meth:`open`."""
-        _check_file(self.hypnogram)
+        check_file(self.hypnogram)
         lines = read_csv(self.hypnogram)
         _, header = next(lines, (0, []))
         if not {"Time", "Stage"} <= set(header):
@@ -299,11 +299,6 @@ class CsvNight:
             detail = f"{self.hypnogram.name}: {code!r}; name the stages in the column codes, such as 5=W 4=R"
             raise UnusableRecord("unknown sleep stage", detail)
         return f"Sleep stage {name}"
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise UnusableRecord("no such file", str(path))
 
 
 @dataclass(frozen=True)

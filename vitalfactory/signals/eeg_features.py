@@ -116,18 +116,28 @@ def read_windows(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Float
 
 def read_stretch(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats:
     """Read one channel from the first window to the end of the last, resampled; raises as :func:`read_windows`."""
+    return resample(_recorded(signals, name, epochs, how), signals.channels[name].rate, how.rate)
+
+
+def _recorded(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats:
     signal = signals.read(name, *_span(epochs, how))
     if not np.isfinite(signal).all():
         raise UnusableRecord("not finite", f"{name}: a sample is no number")
     if not len(signal) or np.ptp(signal) == 0:
         raise UnusableRecord(FLAT_CHANNEL, name)
-    return resample(signal, signals.channels[name].rate, how.rate)
+    return signal
 
 
-def read_beside(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats | None:
-    """Read the windows of a channel that a night may lack; None where it is flat. Else as :func:`read_windows`."""
+Read = Callable[[Signals, str, Epochs, Cut], Floats]
+"""Reads a channel, or raises :class:`UnusableRecord`."""
+
+
+def unless_flat(read: Read, signals: Signals, name: str | None, epochs: Epochs, how: Cut) -> Floats | None:
+    """Read a channel that a night may lack; None where it does, and where the channel is flat."""
+    if name is None:
+        return None
     try:
-        return read_windows(signals, name, epochs, how)
+        return read(signals, name, epochs, how)
     except UnusableRecord as error:
         if error.reason != FLAT_CHANNEL:
             raise
@@ -194,9 +204,9 @@ def table(night: Night, how: Cut, wanted: Sequence[str] | None = None, *, events
         values |= _named(short(name), {**band_powers(windows, how.rate), **complexity(windows, how.rate)})
         if events:
             values |= _named(short(name), count_events(signal, epochs, how))
-    if montage.eog and (eyes := read_beside(signals, montage.eog, epochs, how)) is not None:
+    if (eyes := unless_flat(read_windows, signals, montage.eog, epochs, how)) is not None:
         values |= _named("EOG", band_powers(eyes, how.rate))
-    if montage.emg and (tone := chin(signals, montage.emg, epochs, how)) is not None:
+    if (tone := unless_flat(chin, signals, montage.emg, epochs, how)) is not None:
         values["EMG log_amplitude"] = tone
     kept = {name: column[alive] for name, column in values.items()}
     return Table(epochs.keep(alive, FLAT), kept, digest[alive])
@@ -222,7 +232,7 @@ def read_montage(night: Night, epochs: Epochs, how: Cut, wanted: Sequence[str] |
     if montage.emg and signals.channels[montage.emg].rate < ENVELOPE_HZ:
         del beside["EMG"]
     for told, name in beside.items():
-        if name and (windows := read_beside(signals, name, epochs, how)) is not None:
+        if (windows := unless_flat(read_windows, signals, name, epochs, how)) is not None:
             found[told] = windows
     return found
 
@@ -342,15 +352,11 @@ def _onsets(detect: Callable[..., Any], signal: Floats, rate: float) -> Iterator
         yield start / rate + found.summary()["Start"].to_numpy() if found is not None else np.empty(0)
 
 
-def chin(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats | None:
-    """Compute the decadic logarithm of the chin muscle's amplitude in microvolts, shape (n,); None where it is flat."""
+def chin(signals: Signals, name: str, epochs: Epochs, how: Cut) -> Floats:
+    """Compute the decadic logarithm of the chin muscle's amplitude in microvolts, shape (n,)."""
     rate = signals.channels[name].rate
-    first, last = _span(epochs, how)
-    signal = signals.read(name, first, last)
-    if not np.isfinite(signal).all():
-        raise UnusableRecord("not finite", f"{name}: a sample is no number")
-    if not len(signal) or np.ptp(signal) == 0:
-        return None
+    first, _ = _span(epochs, how)
+    signal = _recorded(signals, name, epochs, how)
     if rate >= ENVELOPE_HZ:
         signal = signal - signal.mean()
     power = np.concatenate(([0.0], np.cumsum(signal**2)))

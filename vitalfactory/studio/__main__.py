@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vitalfactory.errors import VitalFactoryError, run
+from vitalfactory.errors import VitalFactoryError, check_counts, run
 from vitalfactory.files import ROOT, lock
 
 PREFIX = "vitalfactory-studio-"
@@ -112,8 +112,7 @@ def main(argv: Sequence[str]) -> None:
     add("--largest-mb", type=int, default=LARGEST_MB, metavar="N", help=largest)
     add("--debug", action="store_true", help="show the traceback of an error, with what it was about")
     arguments = parser.parse_args(argv)
-    if arguments.largest_mb < 1:
-        raise VitalFactoryError(f"--largest-mb {arguments.largest_mb}: expected at least 1")
+    check_counts({"--largest-mb": arguments.largest_mb})
     if not arguments.root.is_dir():
         raise VitalFactoryError(f"--root {arguments.root}: no such folder")
     if arguments.debug:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vitalfactory.errors import VitalFactoryError
+from vitalfactory.errors import VitalFactoryError, check_counts
 from vitalfactory.files import ROOT
 
 if TYPE_CHECKING:
@@ -71,14 +71,8 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range and files that would overwrite one another."""
-        for flag, value in (
-            ("--tries", self.tries),
-            ("--self-consistency", self.samples),
-            ("--max-tokens", self.max_tokens),
-            ("--limit", self.limit),
-        ):
-            if value is not None and value < 1:
-                raise VitalFactoryError(f"{flag} {value}: expected at least 1")
+        counts = {"--tries": self.tries, "--self-consistency": self.samples, "--max-tokens": self.max_tokens}
+        check_counts({**counts, "--limit": self.limit})
         if self.max_cost is not None and self.price is None:
             raise VitalFactoryError("--max-cost needs --prices FILE, a table with the model's price")
         if self.out.resolve() == self.input.resolve():
